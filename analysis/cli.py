@@ -1,0 +1,114 @@
+"""The command `verl-study`: looks at studies and asks them to stop; refuses in one sentence, with exit status 2.
+
+Nothing but the parser is imported before a command is known, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+EXIT_PIPE, EXIT_INTERRUPTED = 128 + 13, 128 + 2  # as a shell reports SIGPIPE and SIGINT
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"verl-study: {message}; see {self.prog} --help\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    outputs = _Parser(add_help=False)
+    outputs.add_argument(
+        "--outputs", type=Path, default=argparse.SUPPRESS, metavar="DIR", help="where studies are (VERL_SWEEP_OUTPUTS, else outputs)"
+    )
+    main = _Parser(prog="verl-study", description="Looks at the studies of verl-sweep, running or ended.", parents=[outputs])
+    commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, words: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.", parents=[outputs])
+
+    listing = command("list", "every study, the newest first")
+    listing.add_argument("--json", action="store_true")
+
+    show = command("show", "a study's answer, ranking and cost, or one of its trials")
+    show.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
+    show.add_argument("trial", nargs="?", type=int)
+    show.add_argument("--json", action="store_true")
+
+    watch = command("watch", "a study live, until it ends or Ctrl-C; without a terminal one plain line a change")
+    watch.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
+    watch.add_argument("--interval", type=_positive, default=1.0, metavar="S", help="seconds between two looks (1)")
+
+    logs = command("logs", "what the engine of a trial wrote during its last attempt")
+    logs.add_argument("study")
+    logs.add_argument("trial", type=int)
+    logs.add_argument("-f", "--follow", action="store_true", help="until the attempt ends")
+    logs.add_argument("--metrics", action="store_true", help="verl's metrics instead, one JSON object a step")
+
+    stop = command("stop", "asks a running trial, or a whole study, to end at the next training step")
+    stop.add_argument("study")
+    stop.add_argument("trial", nargs="?", type=int)
+
+    repro = command("repro", "prints the one command that runs a trial again, alone")
+    repro.add_argument("trial", type=int)
+    repro.add_argument("--study", help="its name or folder; the newest where there is none")
+
+    report = command("report", "writes report/report.md into the study's folder and prints its path")
+    report.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
+    return main
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Exits with 0, or 2 where what was asked for is not there."""
+    try:
+        status = run(parser().parse_args(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read us has seen enough. The interpreter would flush once more at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = EXIT_PIPE
+    except KeyboardInterrupt:
+        status = EXIT_INTERRUPTED
+    sys.exit(status)
+
+
+def run(options: argparse.Namespace) -> int:
+    from analysis import commands
+    from harness.errors import EXIT_BAD_INPUT, HarnessError
+
+    outputs = getattr(options, "outputs", None) or Path(os.environ.get("VERL_SWEEP_OUTPUTS") or "outputs")
+    try:
+        match options.command:
+            case "list":
+                commands.list_studies(outputs, as_json=options.json)
+            case "show":
+                commands.show(outputs, options.study, options.trial, as_json=options.json)
+            case "watch":
+                commands.watch(outputs, options.study, interval_s=options.interval)
+            case "logs":
+                commands.logs(outputs, options.study, options.trial, follow=options.follow, metrics=options.metrics)
+            case "stop":
+                commands.stop(outputs, options.study, options.trial)
+            case "repro":
+                commands.repro(outputs, options.study, options.trial)
+            case "report":
+                commands.report(outputs, options.study)
+    except HarnessError as error:
+        print(f"verl-study: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    return 0
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text}")
+    return value
+
+
+if __name__ == "__main__":
+    main()

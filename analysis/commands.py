@@ -1,0 +1,257 @@
+"""What each word of `verl-study` does; prints on standard output, and raises ConfigError where what was asked for is not there."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.find import find_study, find_trial
+from harness import records
+from harness.errors import ConfigError, RecordError
+from harness.paths import AttemptPaths, StudyPaths
+from harness.status import StudyStatus, StudyWatch, find_studies, load_study, load_trial
+from harness.trial_status import TrialStatus, attempt_events, attempts_served, engine_paths, read_quietly
+from harness.types import EngineSpec, Limits, Reason, StopRequest, StudyRecord, TrialSpec, TrialState
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPE_WIDTH = 140  # of tables that are not read on a terminal
+FOLLOW_S = 0.2
+_LOOKS_ALONE = 3  # without a living controller before `watch` gives up: one may just be taking over
+
+
+def list_studies(outputs: Path, *, as_json: bool) -> None:
+    studies = sorted(_readable(outputs), key=lambda status: -status.record.created_at)
+    if as_json:
+        from analysis.export import study_fields, to_json
+
+        print(to_json([study_fields(status) for status in studies]))
+        return
+    if not studies:
+        print(f"no study in {outputs}")
+        return
+    from analysis.tables import studies_table
+
+    console = _console()
+    console.print(studies_table(studies, console.width))
+
+
+def show(outputs: Path, name: str | None, number: int | None, *, as_json: bool) -> None:
+    study = find_study(outputs, name)
+    if number is not None:
+        _show_trial(study, number, as_json=as_json)
+        return
+    if as_json:
+        from analysis.export import study_fields, to_json, trial_fields
+
+        status = load_study(study, details=False)
+        print(to_json(study_fields(status) | {"trials": [trial_fields(trial) for trial in status.trials]}))
+        return
+    from harness.screen import closing
+
+    _console().print(closing(load_study(study)))
+
+
+def _show_trial(study: StudyPaths, number: int, *, as_json: bool) -> None:
+    record = records.read(study.record, StudyRecord)
+    trial = load_trial(find_trial(study, number), record.objectives, total_steps=record.total_steps)
+    if as_json:
+        from analysis.export import to_json, trial_fields
+
+        print(to_json(trial_fields(trial)))
+        return
+    from analysis.tables import trial_block
+
+    _console().print(trial_block(study, record, trial))
+
+
+def watch(outputs: Path, name: str | None, *, interval_s: float) -> None:
+    """Returns when the study has ended, when nobody works on it any more, or at Ctrl-C."""
+    looks = _looks(StudyWatch(find_study(outputs, name)), interval_s)
+    try:
+        last = _watch_live(looks) if sys.stdout.isatty() else _watch_lines(looks)
+    except KeyboardInterrupt:
+        return
+    if sys.stdout.isatty():
+        from harness.screen import closing
+
+        _console().print(closing(last))
+    if not last.ended:
+        print(f"verl-study: nobody works on {last.record.name} any more; the command that began it goes on with it", file=sys.stderr)
+
+
+def _looks(study: StudyWatch, interval_s: float) -> Iterator[StudyStatus]:
+    alone = 0
+    while True:
+        status = study.refresh()
+        yield status
+        working = status.controller_alive or status.elsewhere or any(_is_worked_on(trial) for trial in status.trials)
+        alone = 0 if working else alone + 1
+        if (status.ended and not any(_is_worked_on(trial) for trial in status.trials)) or alone >= _LOOKS_ALONE:
+            return
+        time.sleep(interval_s)
+
+
+def _is_worked_on(trial: TrialStatus) -> bool:
+    return trial.state is TrialState.RUNNING and not trial.deserted
+
+
+def _watch_live(looks: Iterator[StudyStatus]) -> StudyStatus:
+    """Leaves the last table standing when it is interrupted, and nothing when the study is over: its closing says more."""
+    from rich.live import Live
+
+    from harness.screen import Screen
+
+    with Live(console=_console(), auto_refresh=False) as live:
+        for status in looks:
+            live.update(Screen(status, status.at), refresh=True)
+        live.transient = True
+    return status
+
+
+def _watch_lines(looks: Iterator[StudyStatus]) -> StudyStatus:
+    from harness.wording import changes, summary_line
+
+    before: StudyStatus | None = None
+    for status in looks:
+        for line in changes(before, status):
+            print(line, flush=True)
+        before = status
+    assert before is not None
+    print(summary_line(before), flush=True)
+    return before
+
+
+def logs(outputs: Path, name: str, number: int, *, follow: bool, metrics: bool) -> None:
+    study = find_study(outputs, name)
+    attempt = _last_attempt(study, number)
+    path, start, end = (attempt.metrics, 0, None) if metrics else _log_part(study, attempt)
+    if not path.exists() and not follow:
+        raise ConfigError(f"trial {number} has written no {'metrics' if metrics else 'log'} yet; -f waits for it")
+    with_end = _copy(path, start, end)
+    while follow and end is None and not attempt.result.exists():
+        time.sleep(FOLLOW_S)
+        with_end = _copy(path, with_end, None)
+    if follow:
+        _copy(path, with_end, end)
+
+
+def _copy(path: Path, start: int, end: int | None) -> int:
+    """Prints the bytes from `start`; returns where the next call goes on."""
+    try:
+        with path.open("rb") as log:
+            log.seek(start)
+            while chunk := log.read(2**16 if end is None else min(2**16, max(end - start, 0))):
+                sys.stdout.buffer.write(chunk)
+                start += len(chunk)
+    except FileNotFoundError:
+        return start
+    sys.stdout.buffer.flush()
+    return start
+
+
+def _log_part(study: StudyPaths, attempt: AttemptPaths) -> tuple[Path, int, int | None]:
+    """The engine's log, and from where to where the attempt wrote it: events say so for an engine that serves several."""
+    event = next((event for event in attempt_events(attempt) if event.name == "given_slot"), None)
+    engine = engine_paths(study, str(event.data.get("engine"))) if event is not None else None
+    if engine is None:
+        raise ConfigError(f"trial {attempt.trial.number} has not been given an engine yet, so there is no log")
+    served = attempts_served(engine)
+    folders = [other.root.resolve() for other in served]
+    if attempt.root.resolve() not in folders or len(served) == 1:
+        return engine.log, 0, None
+    index = folders.index(attempt.root.resolve())
+    begins = [_log_offset(other) for other in served]
+    if begins[index] is None:
+        trials = ", ".join(str(other.trial.number) for other in served)
+        print(f"verl-study: {engine.root.name} served trials {trials}; this is all of its log", file=sys.stderr)
+    return engine.log, begins[index] or 0, begins[index + 1] if index + 1 < len(begins) else None
+
+
+def _log_offset(attempt: AttemptPaths) -> int | None:
+    """The log's size when the attempt was handed over, where the event tells."""
+    found = [event.data.get("log_offset") for event in attempt_events(attempt) if event.name == "given_slot"]
+    return found[0] if found and isinstance(found[0], int) else None
+
+
+def _last_attempt(study: StudyPaths, number: int) -> AttemptPaths:
+    attempts = find_trial(study, number).attempts()
+    if not attempts:
+        raise ConfigError(f"trial {number} has not started")
+    return attempts[-1]
+
+
+def stop(outputs: Path, name: str, number: int | None) -> None:
+    study = find_study(outputs, name)
+    status = load_study(study, details=False)
+    if number is not None:
+        find_trial(study, number)
+        print(_stop_trial(study, next(trial for trial in status.trials if trial.number == number)))
+        return
+    if status.controller_alive or status.elsewhere:
+        _ask(study.stop, grace_s=Limits().stop_grace_s, what=f"study {study.name}")
+        print(f"{study.name} starts no further trial, and running ones end at their next training step")
+        print("the command that began it goes on with it later")
+        return
+    running = [trial for trial in status.trials if _is_worked_on(trial)]
+    if not running:
+        raise ConfigError(f"nobody runs study {study.name}: there is nothing to stop")
+    for trial in running:
+        print(_stop_trial(study, trial))
+
+
+def _stop_trial(study: StudyPaths, trial: TrialStatus) -> str:
+    if trial.state is not TrialState.RUNNING:
+        hint = "it has not started; `verl-study stop` without its number stops the study" if not trial.state.ended else "it has ended"
+        raise ConfigError(f"trial {trial.number} is {trial.state}: {hint}")
+    if trial.deserted:
+        raise ConfigError(f"trial {trial.number}: {trial.message}, so there is nothing to stop")
+    engine = engine_paths(study, trial.engine) if trial.engine else None
+    command = read_quietly(engine.command, EngineSpec) if engine else None
+    grace_s = (command.limits if command else Limits()).stop_grace_s
+    _ask(study.trial(trial.number).attempts()[-1].stop, grace_s=grace_s, what=f"trial {trial.number}")
+    return f"trial {trial.number} ends at its next training step, or by force after {grace_s:g} s; its slot goes to the next trial"
+
+
+def _ask(path: Path, *, grace_s: float, what: str) -> None:
+    try:
+        records.write(path, StopRequest(reason=Reason.USER, message="stopped by the user", requested_at=time.time(), grace_s=grace_s))
+    except FileExistsError as error:
+        raise ConfigError(f"{what} was already asked to stop") from error
+
+
+def repro(outputs: Path, name: str | None, number: int) -> None:
+    from analysis.repro import repro_command
+
+    study = find_study(outputs, name)
+    trial = find_trial(study, number)
+    print(repro_command(records.read(study.record, StudyRecord), records.read(trial.spec, TrialSpec)))
+
+
+def report(outputs: Path, name: str | None) -> None:
+    from analysis.report import write_report
+
+    print(write_report(load_study(find_study(outputs, name))))
+
+
+def _readable(outputs: Path) -> Iterator[StudyStatus]:
+    for study in find_studies(outputs):
+        try:
+            yield load_study(study, details=False)
+        except (OSError, RecordError) as error:
+            print(f"verl-study: left out: {error}", file=sys.stderr)
+
+
+def _console() -> Console:
+    """As wide as the terminal; wide enough to be read later where there is none (COLUMNS overrides both)."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_WIDTH
+    return console

@@ -1,0 +1,68 @@
+"""A study and its trials as strict JSON: what is not a finite number becomes null."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from harness.status import StudyStatus
+from harness.trial_status import TrialStatus
+
+
+def study_fields(status: StudyStatus) -> dict[str, Any]:
+    """`objective` is the first one, `objectives` are all."""
+    record = status.record
+    objectives = [
+        {"metric": o.metric, "direction": str(o.direction), "reduction": str(o.reduction), "window": o.window} for o in record.objectives
+    ]
+    best = status.best
+    return {
+        "name": record.name,
+        "objective": objectives[0],
+        "objectives": objectives,
+        "n_trials": record.n_trials,
+        "counts": {str(state): count for state, count in status.counts.items()},
+        "best": None if best is None else trial_fields(best),
+        "pareto": list(status.pareto),
+        "path": str(status.paths.root),
+        "created_at": record.created_at,
+        "controller_alive": status.controller_alive,
+        "ended": status.ended,
+        "elapsed_s": status.elapsed_s,
+        "startup_share": status.startup_share,
+    }
+
+
+def trial_fields(trial: TrialStatus) -> dict[str, Any]:
+    """`value` is the first of `values`."""
+    return {
+        "number": trial.number,
+        "state": str(trial.state),
+        "reason": None if trial.reason is None else str(trial.reason),
+        "message": trial.message,
+        "params": trial.params,
+        "value": trial.values[0] if trial.values else None,
+        "values": None if trial.values is None else list(trial.values),
+        "steps": trial.steps,
+        "attempts": trial.attempts,
+        "seconds": trial.seconds,
+        "startup_s": trial.startup_s,
+        "slot": trial.slot,
+        "seed": trial.seed,
+        "configuration": trial.configuration,
+    }
+
+
+def to_json(fields: object) -> str:
+    return json.dumps(_finite(fields), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(fields: object) -> object:
+    if isinstance(fields, float):
+        return fields if math.isfinite(fields) else None
+    if isinstance(fields, dict):
+        return {key: _finite(value) for key, value in fields.items()}
+    if isinstance(fields, list | tuple):
+        return [_finite(value) for value in fields]
+    return fields

@@ -1,0 +1,95 @@
+"""A study's plain report: Markdown without plots or statistics, the answer first, then the ranking, the cost and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from harness import records
+from harness.digest import cost_line, failures, latest_and_best, next_commands, numbers, ranked, seeds_note, untold
+from harness.paths import StudyPaths
+from harness.status import StudyStatus
+from harness.types import TrialState
+from harness.wording import aligned, cause, compact, definition, duration, exact, short_names, summary_line
+
+
+def write_report(status: StudyStatus) -> Path:
+    """Over an older one."""
+    path = status.paths.report / "report.md"
+    path.parent.mkdir(exist_ok=True)
+    records.write_text(path, markdown(status))
+    return path
+
+
+def markdown(status: StudyStatus) -> str:
+    sections = (_answer(status), _ranking(status), _failures(status), _cost(status), _next(status))
+    return "\n".join(line for section in sections for line in section)
+
+
+def _answer(status: StudyStatus) -> Iterator[str]:
+    best = status.best
+    yield from (f"# {status.record.name}", "")
+    if not status.ended:
+        yield from (f"Not ended: {summary_line(status)}.", "")
+    if best is None or best.values is None:
+        yield from ("No trial is COMPLETE, so there is no best configuration.", "")
+        return
+    yield from (f"Best is trial {best.number}:", "", "```yaml")
+    yield from (f"{knob}: {exact(value)}" for knob, value in best.params.items())
+    yield from ("```", "")
+    yield from (f"- {value:.6g}: {definition(o)}" for o, value in zip(status.record.objectives, best.values, strict=False))
+    if best.seed is not None:
+        yield f"- with seed {best.seed}"
+    if status.pareto:
+        yield f"- none beats trials {', '.join(map(str, status.pareto))} in all objectives"
+    if note := seeds_note(status):
+        yield from ("", f"**{note}**")
+    yield ""
+
+
+def _ranking(status: StudyStatus) -> Iterator[str]:
+    trials, names = ranked(status), short_names(status.record.knobs)
+    if not trials:
+        return
+    values = aligned([latest_and_best(trial, status.record.objectives[0])[0] for trial in trials])
+    yield from ("## Trials", "")
+    yield from _row(["#", "trial", "value", "state", *names.values(), "seed", "steps", "time", "start-up", "message"])
+    yield from _row(["---:", "---:", "---:", ":---", *("---:" for _ in names), "---:", "---:", "---:", "---:", ":---"])
+    for rank, (trial, value) in enumerate(zip(trials, values, strict=True), start=1):
+        place = str(rank) if trial.state is TrialState.COMPLETE else ""
+        knobs = (compact(trial.params[knob]) if knob in trial.params else "" for knob in names)
+        seed = "" if trial.seed is None else str(trial.seed)
+        times = (duration(trial.seconds), duration(trial.startup_s))
+        state = cause(trial.state, trial.reason)
+        yield from _row([place, str(trial.number), value, state, *knobs, seed, str(trial.steps), *times, untold(trial)])
+    if any(trial.state is not TrialState.COMPLETE and value for trial, value in zip(trials, values, strict=True)):
+        yield from ("", "The value of a trial that is not COMPLETE is the last one it logged.")
+    yield ""
+
+
+def _failures(status: StudyStatus) -> Iterator[str]:
+    found = failures(status)
+    if not found:
+        return
+    yield from ("## Went wrong", "")
+    yield from (f"- {reason}: {message} (trial {numbers(trials)})" for (reason, message), trials in found.items())
+    yield ""
+
+
+def _cost(status: StudyStatus) -> Iterator[str]:
+    yield from ("## Cost", "", f"{cost_line(status)}.", "")
+
+
+def _next(status: StudyStatus) -> Iterator[str]:
+    yield from ("## Next", "", "```bash")
+    yield from _commented(next_commands(status))
+    yield from ("```", "")
+
+
+def _commented(commands: Sequence[tuple[str, str]]) -> Iterator[str]:
+    longest = max(len(command) for command, _ in commands)
+    yield from (f"{command:<{longest}}  # {purpose}" for command, purpose in commands)
+
+
+def _row(cells: Iterable[str]) -> Iterator[str]:
+    yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -1,0 +1,92 @@
+"""The list of studies, and one trial in full, for a terminal; builds rich renderables and prints nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from harness.columns import STYLES, Column, grid
+from harness.digest import latest_and_best
+from harness.paths import StudyPaths
+from harness.status import StudyStatus
+from harness.trial_status import TrialStatus
+from harness.types import StudyRecord, TrialState
+from harness.wording import cause, definition, duration, exact, sparkline
+
+
+def studies_table(studies: Sequence[StudyStatus], width: int) -> RenderableType:
+    """One row a study, as they come."""
+    columns = [
+        Column(title="study", cells=[status.record.name for status in studies], keep=0, right=False),
+        Column(title="", cells=[_activity(status) for status in studies], keep=3, right=False),
+        Column(title="trials", cells=[f"{status.told}/{status.record.n_trials}" for status in studies], keep=1),
+        *(
+            Column(title=state.lower(), cells=[Text(str(status.counts[state] or ""), style=STYLES[state]) for status in studies], keep=5)
+            for state in (TrialState.RUNNING, TrialState.PRUNED, TrialState.FAIL)
+        ),
+        Column(title="best", cells=[_best(status) for status in studies], keep=2, style="bold"),
+        Column(title="trial", cells=[str(status.best.number) if status.best else "" for status in studies], keep=4),
+        Column(title="took", cells=[duration(status.elapsed_s) for status in studies], keep=6),
+        Column(title="created", cells=[_date(status.record.created_at) for status in studies], keep=4, right=False),
+        Column(title="objective", cells=[status.record.objectives[0].metric for status in studies], keep=8, right=False, style="dim"),
+    ]
+    return grid(columns, width)
+
+
+def trial_block(study: StudyPaths, record: StudyRecord, trial: TrialStatus) -> RenderableType:
+    """Everything there is to know of a trial."""
+    latest, best = latest_and_best(trial, record.objectives[0])
+    finite = [value for _, value in trial.curve if math.isfinite(value)]
+    curve = sparkline(trial.curve, total_steps=trial.total_steps, low=min(finite, default=0), high=max(finite, default=1), width=40)
+    facts: list[tuple[str, RenderableType | None]] = [
+        ("state", Text(cause(trial.state, trial.reason), style=STYLES[trial.state])),
+        ("message", Text(trial.message)),
+        *(
+            (f"value {index + 1}" if len(record.objectives) > 1 else "value", Text(text))
+            for index, text in enumerate(_values(record, trial))
+        ),
+        ("last", None if trial.values or latest is None else Text(f"{latest:.6g}  {record.objectives[0].metric}")),
+        ("best", None if best is None else Text(f"{best:.6g}")),
+        ("curve", Text(curve, style=STYLES[trial.state]) if curve else None),
+        ("steps", Text(f"{trial.steps}/{trial.total_steps}" if trial.total_steps else str(trial.steps))),
+        ("attempts", Text(str(trial.attempts))),
+        ("time", Text(duration(trial.seconds)) if trial.seconds is not None else None),
+        ("start-up", Text(duration(trial.startup_s)) if trial.startup_s is not None else None),
+        ("slot", Text(f"{trial.slot}  {trial.engine or ''}") if trial.slot else None),
+        ("GPU-hours", Text(f"{trial.gpu_seconds / 3600:.3f}") if trial.gpu_seconds else None),
+        ("seed", Text(str(trial.seed)) if trial.seed is not None else None),
+        ("configuration", Text(trial.configuration)),
+        ("folder", Text(str(study.trial(trial.number).root))),
+    ]
+    rows = Table.grid(padding=(0, 2, 0, 0))
+    for name, fact in facts:
+        if fact is not None and str(fact):
+            rows.add_row(Text(name, style="dim"), fact)
+    longest = max((len(knob) for knob in trial.params), default=0)
+    knobs = [Text.assemble(f"{knob:<{longest}}  = ", (exact(value), "bold")) for knob, value in trial.params.items()]
+    title = Text.assemble((f"trial {trial.number}", "bold"), f" of {record.name}")
+    return Padding(Group(title, Text(), *knobs, Text(), rows), 1)
+
+
+def _values(record: StudyRecord, trial: TrialStatus) -> list[str]:
+    return [f"{value:.6g}  {definition(o)}" for o, value in zip(record.objectives, trial.values or (), strict=False)]
+
+
+def _best(status: StudyStatus) -> str:
+    return f"{status.best.values[0]:.4g}" if status.best and status.best.values else ""
+
+
+def _activity(status: StudyStatus) -> Text:
+    if status.controller_alive:
+        return Text("running", style="cyan")
+    return Text("ended", style="green") if status.ended else Text("elsewhere" if status.elsewhere else "not running", style="yellow")
+
+
+def _date(at: float) -> str:
+    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,1 @@
+"""One trial, made to happen: specification, engine, supervision, records."""

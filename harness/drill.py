@@ -1,0 +1,186 @@
+"""A stand-in trainer for rehearsals and tests: looks like verl from outside, trains nothing, and misbehaves when told to.
+
+`python -m harness.drill <engine folder>`: writes verl's JSON lines step by step, along a curve that depends on the learning rate, the KL
+coefficient and the rollout count. It reads the same configuration as verl would; its own settings are the key `drill`, which no
+configuration of a real study has (conf/runner/drill.yaml adds it).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.engine import AttemptDesk, EngineDesk
+from harness.paths import EnginePaths
+from harness.types import Reason, RunState
+
+BEST_LR, BEST_KL, BEST_N = 3e-5, 3e-3, 16  # where the curve is highest
+_FOREVER_S = 3600.0
+
+
+class Mode(StrEnum):
+    """What goes wrong, at `drill.at` of the way."""
+
+    OK = "ok"
+    CRASH = "crash"  # raises
+    HANG = "hang"  # stops in the middle of a step and hears only signals
+    NAN = "nan"  # the reward becomes NaN
+    SILENT = "silent"  # trains on and logs nothing
+    DEAF = "deaf"  # hears neither the stop request nor SIGTERM
+    FORKING = "forking"  # leaves children in sessions of their own, deaf to SIGTERM
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True):
+    """The key `drill`. Times are in seconds."""
+
+    mode: Mode
+    startup_s: float
+    step_s: float
+    noise: float
+    at: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Knobs:
+    """The part of verl's tree that bends the curve."""
+
+    lr: float
+    kl: float
+    n: int
+    steps: int
+    test_freq: int
+    seed: int
+
+
+def knobs(config: Mapping[str, Any]) -> Knobs:
+    """Read where verl reads them."""
+    actor, trainer = config["actor_rollout_ref"]["actor"], config["trainer"]
+    in_reward = config["algorithm"]["use_kl_in_reward"]
+    return Knobs(
+        lr=actor["optim"]["lr"],
+        kl=config["algorithm"]["kl_ctrl"]["kl_coef"] if in_reward else actor["kl_loss_coef"],
+        n=config["actor_rollout_ref"]["rollout"]["n"],
+        steps=trainer["total_training_steps"],
+        test_freq=trainer["test_freq"],
+        seed=config["data"].get("seed") or 0,
+    )
+
+
+def read_settings(node: Mapping[str, Any]) -> Settings:
+    return msgspec.convert({**node, "mode": str(node["mode"])}, Settings)  # to Hydra's command line, nan is a number
+
+
+def ceiling(knob: Knobs) -> float:
+    """The reward in [0.05, 0.95] that the curve tends to: a bell over the logarithms of learning rate, KL and n."""
+    distance = (
+        (math.log10(knob.lr / BEST_LR) / 0.8) ** 2
+        + (math.log10(max(knob.kl, 1e-9) / BEST_KL) / 2.5) ** 2
+        + (math.log2(knob.n / BEST_N) / 5) ** 2
+    )
+    return 0.05 + 0.9 * math.exp(-distance)
+
+
+def reward(knob: Knobs, step: int) -> float:
+    """The noiseless reward at a step: a sigmoid in the step; a learning rate far above the best one collapses half-way."""
+    progress = step / max(knob.steps, 1)
+    rise = 1 / (1 + math.exp(-8 * (progress - 0.4)))
+    collapse = 1 / (1 + math.exp(20 * (progress - 0.5))) if knob.lr > 10 * BEST_LR else 1.0
+    return 0.05 + (ceiling(knob) - 0.05) * rise * collapse
+
+
+def metrics(knob: Knobs, settings: Settings, step: int, draw: random.Random) -> dict[str, float | None]:
+    """One step's values, by verl's names."""
+    value: float | None = min(max(reward(knob, step) + draw.gauss(0, settings.noise), 0.0), 1.0)
+    if settings.mode is Mode.NAN and step >= settings.at * knob.steps:
+        value = None
+    values = {
+        "training/global_step": float(step),
+        "critic/rewards/mean": value,
+        "actor/kl_loss": step * knob.lr * 10 / (1 + 100 * knob.kl),
+        "actor/entropy": 2.0 * math.exp(-step * knob.lr * 100),
+        "actor/grad_norm": 0.5 + abs(draw.gauss(0, 0.1)),
+        "actor/lr": knob.lr,
+        "response_length/mean": 100 + 10 * draw.random(),
+        "timing_s/step": settings.step_s,
+    }
+    if knob.test_freq > 0 and (step % knob.test_freq == 0 or step == knob.steps):
+        values[f"val-core/{settings.source}/acc/mean@1"] = value
+    return values
+
+
+def serve(desk: AttemptDesk) -> None:
+    """One attempt, from its start-up to its result."""
+    knob, settings = knobs(desk.spec.config), read_settings(desk.spec.config["drill"])
+    draw = random.Random(f"{knob.seed}/{knob.lr}/{knob.kl}/{knob.n}")
+    path = Path(desk.spec.environment["VERL_FILE_LOGGER_PATH"])
+    time.sleep(settings.startup_s)
+    desk.event("training")
+    with path.open("wb", buffering=0) as log:
+        for step in range(1, knob.steps + 1):
+            if settings.mode is not Mode.OK and step >= settings.at * knob.steps:
+                _MISBEHAVE[settings.mode]()
+            time.sleep(settings.step_s)
+            if settings.mode is not Mode.SILENT:
+                log.write(msgspec.json.encode({"step": step, "data": metrics(knob, settings, step, draw)}) + b"\n")
+            request = desk.stop_request()
+            if request is not None and settings.mode is not Mode.DEAF:
+                desk.stopped(request, steps=step)
+                return
+    desk.conclude(RunState.SUCCEEDED, Reason.FINISHED, f"trained {knob.steps} steps", steps=knob.steps)
+
+
+def _crash() -> None:
+    raise RuntimeError("drill: told to crash")
+
+
+def _hang() -> None:
+    time.sleep(_FOREVER_S)
+
+
+def _go_deaf() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(_FOREVER_S)
+
+
+def _fork() -> None:
+    """A child that leaves our session, ignores SIGTERM and has a child of its own; twice removed from the engine."""
+    child = "import signal,subprocess,sys,time; signal.signal(15, signal.SIG_IGN); subprocess.Popen(['sleep', '3600']); time.sleep(3600)"
+    subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
+
+
+_MISBEHAVE: dict[Mode, Callable[[], None]] = {
+    Mode.CRASH: _crash,
+    Mode.HANG: _hang,
+    Mode.DEAF: _go_deaf,
+    Mode.FORKING: _fork,
+    Mode.NAN: lambda: None,
+    Mode.SILENT: lambda: None,
+}
+
+
+def main() -> None:
+    engine = EngineDesk(EnginePaths(Path(sys.argv[1])))
+    for desk in engine.attempts():
+        os.environ.update(desk.spec.environment)
+        try:
+            serve(desk)
+        except Exception as error:
+            desk.conclude(RunState.FAILED, Reason.CRASHED, f"{type(error).__name__}: {error}", steps=0)
+            raise
+
+
+if __name__ == "__main__":
+    main()

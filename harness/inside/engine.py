@@ -1,0 +1,64 @@
+"""`python -m harness.inside.engine <engine folder>`: serves the attempts of its inbox by training them with verl.
+
+The process is light until an attempt is there: what it imports then is timed, and belongs to that attempt's start.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from harness.engine import AttemptDesk, EngineDesk
+from harness.inside.nursery import Nursery
+from harness.paths import EnginePaths
+from harness.types import Reason, RunState
+
+
+def main(folder: str) -> int:
+    desk = EngineDesk(EnginePaths(Path(folder)))
+    attempts = desk.attempts()
+    attempt = next(attempts, None)
+    if attempt is None:
+        return 0
+    try:
+        enter(attempt)
+        nursery = nursery_for(attempt, Path(desk.spec.scratch))
+        from harness.inside import runner
+    except Exception as error:
+        traceback.print_exc()
+        attempt.conclude(RunState.FAILED, Reason.CRASHED, f"{type(error).__name__}: {error}", steps=0)
+        return 1
+    attempt.event("imported")
+    return runner.run(attempt, attempts, nursery)
+
+
+def enter(attempt: AttemptDesk) -> None:
+    """Sets what verl, Ray and wandb read from the environment; must come before they are imported."""
+    os.environ.update(attempt.spec.environment)
+    os.environ.pop("RAY_ADDRESS", None)  # it would put this engine into somebody else's cluster
+    os.environ.setdefault("TQ_LOGGING_LEVEL", "ERROR")  # it warns of its own threads' number, a hundred times a step
+    if _on_cpu(attempt):
+        os.environ["VERL_PLATFORM"] = "cpu"
+
+
+def nursery_for(attempt: AttemptDesk, scratch: Path) -> Nursery | None:
+    """None where an accelerator is used: it would not survive the fork, and processes that drive one are few."""
+    if not _on_cpu(attempt):
+        return None
+    scratch.mkdir(parents=True, exist_ok=True)
+    nursery = Nursery(scratch)
+    attempt.event("nursery")
+    return nursery
+
+
+def _on_cpu(attempt: AttemptDesk) -> bool:
+    return bool(attempt.spec.config["trainer"]["device"] == "cpu")
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # all is written and ended; unwinding torch and wandb takes seconds and complains

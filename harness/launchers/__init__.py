@@ -1,0 +1,1 @@
+"""Where an engine runs: one module a place."""

@@ -1,0 +1,29 @@
+"""The four small answers that a place to run has to give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from harness.paths import EnginePaths
+from harness.types import Slot
+
+
+class EngineLauncher(Protocol):
+    """Starts and ends engines somewhere; the folder of the engine holds its `command.json`, and is shared with the place where it runs."""
+
+    def slots(self) -> Sequence[Slot]:
+        """Every slot there is, in order of preference."""
+        ...
+
+    def start(self, engine: EnginePaths) -> None:
+        """Starts the engine's supervisor and returns; raises LaunchError."""
+        ...
+
+    def is_alive(self, engine: EnginePaths) -> bool:
+        """Whether the engine's supervisor still has something to do; False only when all that the engine started is gone."""
+        ...
+
+    def end(self, engine: EnginePaths) -> None:
+        """Asks the supervisor to end the engine at once, whatever it does; returns before it has."""
+        ...

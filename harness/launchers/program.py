@@ -1,0 +1,16 @@
+"""Runs a module of this project to its end in a process of its own: for what needs heavy imports that the controller does without."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from harness.errors import ConfigError
+
+
+def run_program(module: str, *arguments: str) -> None:
+    """Raises ConfigError with the last line that the program said where it fails."""
+    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        raise ConfigError(f"{module} {' '.join(arguments)}: {said[-1] if said else f'exit status {done.returncode}'}")

@@ -1,0 +1,197 @@
+"""Every file name, once; touches no disk."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_TRIAL = re.compile(r"trial-(\d{4,})")
+_ATTEMPT = re.compile(r"attempt-(\d+)")
+_ENGINE = re.compile(r"engine-(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPaths:
+    """`trial-0007/attempt-0`"""
+
+    root: Path
+
+    @property
+    def number(self) -> int:
+        return _number(_ATTEMPT, self.root)
+
+    @property
+    def spec(self) -> Path:
+        return self.root / "spec.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def events(self) -> Path:
+        return self.root / "events.jsonl"
+
+    @property
+    def stop(self) -> Path:
+        return self.root / "stop.json"
+
+    @property
+    def result(self) -> Path:
+        return self.root / "result.json"
+
+    @property
+    def wandb_runs(self) -> tuple[Path, ...]:
+        """The offline runs that wandb wrote below this folder, which it is given as its own."""
+        return tuple(sorted((self.root / "wandb").glob("offline-run-*")))
+
+    @property
+    def trial(self) -> TrialPaths:
+        return TrialPaths(self.root.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPaths:
+    """`<study>/trial-0007`"""
+
+    root: Path
+
+    @property
+    def number(self) -> int:
+        return _number(_TRIAL, self.root)
+
+    @property
+    def spec(self) -> Path:
+        return self.root / "trial.json"
+
+    @property
+    def result(self) -> Path:
+        return self.root / "result.json"
+
+    @property
+    def hydra(self) -> Path:
+        return self.root / ".hydra"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    def attempt(self, number: int) -> AttemptPaths:
+        return AttemptPaths(self.root / f"attempt-{number}")
+
+    def attempts(self) -> tuple[AttemptPaths, ...]:
+        return tuple(AttemptPaths(path) for path in _sorted(self.root, _ATTEMPT))
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePaths:
+    """`<study>/engine-3`"""
+
+    root: Path
+
+    @property
+    def number(self) -> int:
+        return _number(_ENGINE, self.root)
+
+    @property
+    def command(self) -> Path:
+        return self.root / "command.json"
+
+    @property
+    def lease(self) -> Path:
+        """Held by the supervisor."""
+        return self.root / "lease.json"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "engine.log"
+
+    @property
+    def events(self) -> Path:
+        return self.root / "events.jsonl"
+
+    @property
+    def inbox(self) -> Path:
+        """Assignments, one file each: `000000.json`, `000001.json`, ..."""
+        return self.root / "inbox"
+
+    @property
+    def leave(self) -> Path:
+        """Its presence asks the engine to end once it is idle."""
+        return self.root / "leave"
+
+    def assignment(self, index: int) -> Path:
+        return self.inbox / f"{index:06d}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPaths:
+    """`outputs/<study>`"""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        return self.root.name
+
+    @property
+    def record(self) -> Path:
+        return self.root / "study.yaml"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal.log"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "controller.log"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the living controller; its text is the holder's pid."""
+        return self.root / "controller.lock"
+
+    @property
+    def stop(self) -> Path:
+        """Its presence asks the controller to stop the study."""
+        return self.root / "stop.json"
+
+    @property
+    def wandb(self) -> Path:
+        """A folder of links to the offline W&B runs of all trials: what `wandb leet` and `wandb sync` want to be given."""
+        return self.root / "wandb"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    @property
+    def results(self) -> Path:
+        """Hydra users know this name from the Optuna sweeper."""
+        return self.root / "optimization_results.yaml"
+
+    def trial(self, number: int) -> TrialPaths:
+        return TrialPaths(self.root / f"trial-{number:04d}")
+
+    def trials(self) -> tuple[TrialPaths, ...]:
+        return tuple(TrialPaths(path) for path in _sorted(self.root, _TRIAL))
+
+    def engine(self, number: int) -> EnginePaths:
+        return EnginePaths(self.root / f"engine-{number}")
+
+    def engines(self) -> tuple[EnginePaths, ...]:
+        return tuple(EnginePaths(path) for path in _sorted(self.root, _ENGINE))
+
+
+def _number(pattern: re.Pattern[str], path: Path) -> int:
+    match = pattern.fullmatch(path.name)
+    assert match is not None, path
+    return int(match[1])
+
+
+def _sorted(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if pattern.fullmatch(path.name)]
+    return sorted(found, key=lambda path: _number(pattern, path))

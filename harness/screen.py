@@ -1,0 +1,166 @@
+"""A study on a terminal: the live table, and the block at its end; builds rich renderables and prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from harness.columns import GAP, STYLES, Column, fitting, grid, live_columns, ranked_columns, taken
+from harness.digest import cost_line, failures, next_commands, numbers, ranked, rows_to_show, seeds_note, study_left_s, untold
+from harness.status import StudyStatus
+from harness.types import TrialState
+from harness.wording import definition, duration, exact
+
+_SHORTEST_MESSAGE, _LONGEST_MESSAGE = 24, 90
+
+
+class Screen:
+    """Header and live table in whatever room the terminal has."""
+
+    def __init__(self, status: StudyStatus, now: float) -> None:
+        self._status = status
+        self._now = now
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        rows = max((options.height or options.size.height) - 9, 3)
+        yield header(self._status, self._now, width=options.max_width)
+        yield Padding(table(self._status, self._now, width=options.max_width - 1, rows=rows), (0, 0, 0, 1))
+
+
+def header(status: StudyStatus, now: float, *, width: int = 140) -> RenderableType:
+    """Three lines: how far, how many, how good."""
+    title = Text.assemble((status.record.name, "bold"), ("  ", ""), _activity(status), (f"  {duration(status.elapsed_s)}", ""))
+    left = study_left_s(status, now)
+    if left is not None:
+        title.append(f", about {duration(left)} left", style="dim")
+    counts = Text(f"{status.told}/{status.record.n_trials} ", style="bold")
+    for state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.WAITING):
+        if status.counts[state]:
+            counts.append(f"  {status.counts[state]} {state.lower()}", style=STYLES[state])
+    progress = Text.assemble(_bar(status, min(40, max(width - len(counts) - 4, 10))), "  ", counts)
+    lines = [title, progress, _best_line(status)]
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return Padding(Group(*lines), (1, 1, 1, 1))
+
+
+def table(status: StudyStatus, now: float, *, width: int = 140, rows: int = 30) -> Table:
+    """One row a trial, in the order of their numbers: those that run, the best one, and the latest others, as many as there is room for."""
+    shown = rows_to_show(status, rows)
+    view = grid(live_columns(status, shown, now), width)
+    hidden = len(status.trials) - len(shown)
+    if hidden or not status.trials:
+        view.caption = f"… {hidden} more" if hidden else "no trial yet"
+        view.caption_justify, view.caption_style = "left", "dim"
+    return view
+
+
+def closing(status: StudyStatus) -> RenderableType:
+    """What a person wants to read when a study is over: the answer, the ranking, what went wrong, the cost, what to type next."""
+    return _Closing(status)
+
+
+class _Closing:
+    def __init__(self, status: StudyStatus) -> None:
+        self._status = status
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        status = self._status
+        width = options.max_width - 2
+        blocks = [_answer(status), _ranking(status, width), _failures(status), _cost(status), _next(status, width)]
+        yield Padding(Group(*(block for block in blocks if block is not None)), (1, 1, 1, 1))
+
+
+def _answer(status: StudyStatus) -> RenderableType:
+    best, record = status.best, status.record
+    if best is None or best.values is None:
+        return Text.assemble((f"{record.name}: no trial is COMPLETE, so there is no best configuration", "bold"))
+    lines = [Text.assemble(("Best ", "bold"), (f"trial {best.number}", "bold green"), f" of {len(status.trials)} in {record.name}")]
+    for objective, value in zip(record.objectives, best.values, strict=False):
+        lines.append(Text.assemble("  ", (f"{value:.6g}", "bold"), (f"  {definition(objective)}", "")))
+    if status.pareto:
+        lines.append(Text(f"  by the first objective; none beats trials {', '.join(map(str, status.pareto))} in all of them"))
+    longest = max((len(knob) for knob in best.params), default=0)
+    lines.append(Text())
+    lines += [Text.assemble(f"  {knob:<{longest}}  = ", (exact(value), "bold")) for knob, value in best.params.items()]
+    if best.seed is not None:
+        lines.append(Text(f"  with seed {best.seed}", style="dim"))
+    note = seeds_note(status)
+    if note:
+        lines += [Text(), Text(f"  {note}", style="yellow")]
+    return Group(*lines)
+
+
+def _ranking(status: StudyStatus, width: int) -> RenderableType:
+    """All trials; with their messages where there is room."""
+    trials = ranked(status)
+    columns = ranked_columns(status, trials)
+    room = width - taken(fitting(columns, width)) - GAP
+    messages = [untold(trial) for trial in trials]
+    if room >= _SHORTEST_MESSAGE and any(messages):
+        columns.append(_message_column(messages, min(room, _LONGEST_MESSAGE)))
+    return Padding(grid(columns, width), (1, 0, 1, 0))
+
+
+def _message_column(messages: Sequence[str], room: int) -> Column:
+    cut = [message if len(message) <= room else f"{message[: room - 1]}…" for message in messages]
+    return Column(title="message", cells=cut, keep=99, right=False, style="dim")
+
+
+def _failures(status: StudyStatus) -> RenderableType | None:
+    """Every failure in its own words, once for all trials that share them."""
+    found = failures(status)
+    if not found:
+        return None
+    rows = Table.grid(padding=(0, GAP, 0, 0))
+    for (reason, message), trials in found.items():
+        rows.add_row(Text(f"trial{'s' if len(trials) > 1 else ''} {numbers(trials)}"), Text(reason, style="red"), Text(message))
+    return Group(Text("Went wrong", style="bold"), Padding(rows, (0, 0, 1, 2)))
+
+
+def _cost(status: StudyStatus) -> RenderableType:
+    return Text.assemble(("Cost ", "bold"), cost_line(status))
+
+
+def _next(status: StudyStatus, width: int) -> RenderableType:
+    """Commands stay whole, to be copied; what they are good for is said where there is room."""
+    commands = next_commands(status)
+    longest = max(len(command) for command, _ in commands)
+    said = longest + max(len(purpose) for _, purpose in commands) + 4 <= width
+    lines = [Text.assemble("  ", (command.ljust(longest), "cyan"), (f"  {purpose}" * said, "dim")) for command, purpose in commands]
+    return Group(Text(), Text("Next", style="bold"), *lines)
+
+
+def _activity(status: StudyStatus) -> Text:
+    """Who works on the study."""
+    if status.ended:
+        return Text("ended", style="green")
+    if status.controller_alive:
+        return Text("running", style="cyan")
+    if status.elsewhere and status.controller is not None:
+        return Text(f"last controlled from {status.controller.host}", style="yellow")
+    return Text("not running: no controller is alive", style="yellow")
+
+
+def _best_line(status: StudyStatus) -> Text:
+    best = status.best
+    if best is None or not best.values:
+        return Text(f"no best yet  {definition(status.record.objectives[0])}", style="dim")
+    words = f"{definition(status.record.objectives[0])}"
+    return Text.assemble("best ", (f"{best.values[0]:.4g}", "bold green"), f"  trial {best.number}  ", (words, "dim"))
+
+
+def _bar(status: StudyStatus, width: int) -> Text:
+    """All the trials that were asked for, those that ended in their states' colours."""
+    total = max(status.record.n_trials, len(status.trials), 1)
+    bar, drawn, done = Text(), 0, 0
+    for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING):
+        done += status.counts[state]
+        cells = round(done * width / total) - drawn
+        bar.append("━" * cells, style=STYLES[state])
+        drawn += cells
+    return bar.append("━" * (width - drawn), style="bright_black")

@@ -1,0 +1,200 @@
+"""Stands beside one engine and outlives the controller: starts it, keeps its limits, ends its whole tree, and writes what it could not write.
+
+`python -m harness.supervisor <engine folder>`. It speaks by files alone and never decides which trial deserves to live.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import processes, records
+from harness.engine import Assignment
+from harness.paths import AttemptPaths, EnginePaths
+from harness.types import AttemptResult, EngineSpec, Limits, Reason, RunState, StopRequest
+
+POLL_S = 0.05
+NOT_INHERITED = (
+    "RAY_ADDRESS",  # it would lead into another's cluster
+    "CUDA_VISIBLE_DEVICES",  # the slot says which
+)
+LEAVE_S = 20.0  # for an engine that has nothing left to serve to end by itself
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """Why the running attempt has to end by force."""
+
+    state: RunState
+    reason: Reason
+    message: str
+
+
+@dataclass(slots=True)
+class Watch:
+    """What is known of the running attempt; times are monotonic."""
+
+    paths: AttemptPaths
+    since: float
+    sizes: tuple[int, int] = (0, 0)  # of metrics.jsonl and of the engine's log
+    heard: float = 0.0
+    asked: float | None = None
+    request: StopRequest | None = None
+
+    def observe(self, now: float, log: Path) -> None:
+        """Looks for new metrics, new log lines and a stop request."""
+        sizes = (_size(self.paths.metrics), _size(log))
+        if sizes != self.sizes or not self.heard:
+            self.sizes, self.heard = sizes, now
+        if self.request is None and self.paths.stop.exists():
+            self.request, self.asked = records.read(self.paths.stop, StopRequest), now
+
+
+def verdict(watch: Watch, limits: Limits, now: float) -> Verdict | None:
+    """Whether the attempt has outstayed a limit; pure."""
+    if watch.request is not None and watch.asked is not None:
+        if now - watch.asked < watch.request.grace_s:
+            return None
+        return Verdict(state=RunState.STOPPED, reason=watch.request.reason, message=watch.request.message)
+    age, silence = now - watch.since, now - watch.heard
+    if limits.wall_s and age > limits.wall_s:
+        return Verdict(state=RunState.FAILED, reason=Reason.TIMEOUT, message=f"ran for more than its limit of {limits.wall_s:g} s")
+    if limits.startup_s and not watch.sizes[0] and age > limits.startup_s:
+        return Verdict(state=RunState.FAILED, reason=Reason.STALLED, message=f"no metric in its first {limits.startup_s:g} s")
+    if limits.silence_s and silence > limits.silence_s:
+        return Verdict(state=RunState.FAILED, reason=Reason.STALLED, message=f"no metric and no log line for {limits.silence_s:g} s")
+    return None
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """One engine's life."""
+
+    paths: EnginePaths
+    spec: EngineSpec
+    served: int = 0
+    watch: Watch | None = None
+    nothing_left: float | None = None
+    ended_by_user: bool = False
+
+    def run(self) -> None:
+        processes.adopt_orphans()
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        records.replace(self.paths.lease, processes.my_lease())
+        engine = self._start()
+        try:
+            ruling = self._supervise(engine)
+        finally:
+            killed = processes.end_tree(self.spec.engine, engine.pid, term_grace_s=self.spec.limits.term_grace_s, log=self.event)
+            code = engine.wait()
+        self._conclude(ruling, code)
+        shutil.rmtree(self.spec.scratch, ignore_errors=True)
+        self.event("ended", exit_code=code, killed=killed, served=self.served)
+
+    def event(self, name: str, **data: Any) -> None:
+        records.append(self.paths.events, "supervisor", name, **data)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        Path(self.spec.scratch).mkdir(parents=True, exist_ok=True)
+        environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+        environment |= self.spec.environment | {processes.COOKIE: self.spec.engine}
+        with self.paths.log.open("ab") as log:
+            engine = subprocess.Popen(
+                self.spec.argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        self.event("started", pid=engine.pid, slot=self.spec.slot.name)
+        return engine
+
+    def _supervise(self, engine: subprocess.Popen[bytes]) -> Verdict | None:
+        """Returns when the engine has ended by itself (None) or has to be ended."""
+        while engine.poll() is None:
+            now = time.monotonic()
+            self._follow(now)
+            if self.watch is not None and (ruling := verdict(self.watch, self.spec.limits, now)):
+                self.event("force", reason=ruling.reason, message=ruling.message)
+                return ruling
+            if self.ended_by_user or (self.nothing_left is not None and now - self.nothing_left > LEAVE_S):
+                self.event("force", reason="nothing left to serve" if not self.ended_by_user else "SIGTERM to the supervisor")
+                return Verdict(state=RunState.STOPPED, reason=Reason.INTERRUPTED, message="the supervisor was asked to end")
+            processes.reap(spare=engine.pid)
+            time.sleep(POLL_S)
+        self._follow(time.monotonic())
+        return None
+
+    def _follow(self, now: float) -> None:
+        """Moves on to the attempt that is being served."""
+        if self.watch is None:
+            assignment = records.read_if_there(self.paths.assignment(self.served), Assignment)
+            if assignment is not None:
+                self.watch = Watch(AttemptPaths(Path(assignment.attempt)), since=now)
+        if self.watch is None:
+            return
+        if not self.watch.paths.result.exists():
+            self.watch.observe(now, self.paths.log)
+            return
+        self.watch, self.served = None, self.served + 1
+        if self.served >= self.spec.serves:
+            self.nothing_left = now
+
+    def _conclude(self, ruling: Verdict | None, code: int) -> None:
+        """Writes the result of the attempt that the engine left without one."""
+        if self.watch is None or self.watch.paths.result.exists():
+            return
+        forced = ruling is not None
+        if ruling is None and self.watch.request is not None:  # it died while it was stopping: the wish was fulfilled
+            ruling = Verdict(state=RunState.STOPPED, reason=self.watch.request.reason, message=self.watch.request.message)
+        if ruling is None:
+            ruling = Verdict(state=RunState.FAILED, reason=Reason.CRASHED, message=f"the engine ended with {_describe(code)}")
+        result = AttemptResult(
+            state=ruling.state,
+            reason=ruling.reason,
+            message=ruling.message,
+            ended_at=time.time(),
+            steps=_last_step(self.watch.paths),
+            exit_code=code,
+            forced=forced,
+        )
+        with contextlib.suppress(FileExistsError):  # the engine's own word came first
+            records.write(self.watch.paths.result, result)
+
+    def _on_sigterm(self, *_: object) -> None:
+        self.ended_by_user = True
+
+
+def _describe(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+
+
+def _last_step(attempt: AttemptPaths) -> int:
+    # Imported at the end of an attempt only: it is not needed to supervise.
+    from harness.errors import RecordError
+    from harness.metrics import MetricReader
+
+    try:
+        return max((point.step for point in MetricReader(attempt.metrics).new_points()), default=0)
+    except RecordError:
+        return 0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def main() -> None:
+    paths = EnginePaths(Path(sys.argv[1]))
+    Supervisor(paths, records.read(paths.command, EngineSpec)).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What an experiment tracker is told about an attempt, from outside verl."""

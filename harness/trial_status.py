@@ -1,0 +1,301 @@
+"""A trial as its records tell it at this moment; reads files only, and writes nothing.
+
+Whatever is torn, missing or still being written counts as not there yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from harness import processes, records
+from harness.engine import Assignment
+from harness.errors import RecordError
+from harness.metrics import parse
+from harness.objective import matches_pattern
+from harness.paths import AttemptPaths, EnginePaths, StudyPaths, TrialPaths
+from harness.types import EngineSpec, Event, Lease, MetricPoint, Params, Reason, TrialResult, TrialSpec, TrialState
+
+T = TypeVar("T")
+NOBODY = "nobody is running it"
+_TOTAL_STEPS = "trainer.total_training_steps"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialStatus:
+    """Where a trial stands. `*_at` are seconds since the epoch."""
+
+    number: int
+    state: TrialState
+    reason: Reason | None = None
+    message: str = ""
+    params: Params = field(default_factory=dict)
+    configuration: str = ""
+    seed: int | None = None
+    values: tuple[float, ...] | None = None
+    curve: tuple[tuple[int, float], ...] = ()  # (step, value) of the first objective in the last attempt; NaN where verl logged NaN
+    first_step: int = 0  # of the last attempt, which may have gone on from a checkpoint
+    steps: int = 0
+    total_steps: int | None = None
+    attempts: int = 0
+    seconds: float | None = None  # since the first slot; None before it
+    startup_s: float | None = None  # of the last attempt, from its slot to its training; None before that
+    slot: str | None = None
+    engine: str | None = None  # `engine_paths` finds its folder
+    started_at: float | None = None
+    training_at: float | None = None  # since when the last attempt trains
+    ended_at: float | None = None
+    gpu_seconds: float = 0.0
+    deserted: bool = False  # running by its records, with neither a controller nor a supervisor alive
+
+
+class TrialWatch:
+    """Follows one trial until it has ended."""
+
+    def __init__(self, paths: TrialPaths, metric: str, *, details: bool) -> None:
+        self.paths = paths
+        self._metric = metric
+        self._details = details
+        self._spec: TrialSpec | None = None
+        self._result: TrialResult | None = None
+        self._attempts: dict[int, AttemptWatch] = {}
+
+    @property
+    def known(self) -> bool:
+        """Whether there is more than an empty folder, in which somebody is about to write."""
+        return self._spec is not None or self._result is not None or self.paths.spec.exists()
+
+    def look(self, now: float, *, controller_alive: bool, total_steps: int | None) -> TrialStatus:
+        """`total_steps` is the study's, which a trial's own override supersedes."""
+        if self._spec is None:
+            self._spec = read_quietly(self.paths.spec, TrialSpec)
+        self._result = read_quietly(self.paths.result, TrialResult)
+        status = self._as_specified(total_steps)
+        if self._result is not None:
+            return self._ended(status, self._result)
+        if self.paths.result.exists():
+            status = replace(status, message=f"{self.paths.result.name} cannot be read")
+        attempts = self._follow(attempt.number for attempt in self.paths.attempts())
+        if not any(attempt.heard for attempt in attempts):
+            return replace(status, attempts=len(attempts))
+        return self._running(status, attempts, now, controller_alive)
+
+    def _as_specified(self, total_steps: int | None) -> TrialStatus:
+        """What is known before the first slot."""
+        spec = self._spec
+        if spec is None:
+            message = f"{self.paths.spec.name} cannot be read" if self.paths.spec.exists() else ""
+            return TrialStatus(number=self.paths.number, state=TrialState.WAITING, message=message, total_steps=total_steps)
+        return TrialStatus(
+            number=self.paths.number,
+            state=TrialState.WAITING,
+            params=spec.params,
+            configuration=spec.configuration,
+            seed=spec.seed,
+            total_steps=_own_total_steps(spec) or total_steps,
+        )
+
+    def _ended(self, status: TrialStatus, result: TrialResult) -> TrialStatus:
+        last = self._follow([result.attempts - 1])[-1] if self._details and result.attempts else None
+        return replace(
+            status,
+            state=result.state,
+            reason=result.reason,
+            message=result.message,
+            values=result.values,
+            curve=tuple(last.curve) if last else (),
+            first_step=last.first_step if last else 0,
+            steps=result.steps,
+            attempts=result.attempts,
+            seconds=result.seconds,
+            startup_s=result.startup_s,
+            slot=result.slot,
+            engine=last.engine if last else None,
+            started_at=result.ended_at - result.seconds if result.attempts else None,
+            training_at=last.training.at if last and last.training else None,
+            ended_at=result.ended_at,
+            gpu_seconds=result.gpu_seconds,
+        )
+
+    def _running(self, status: TrialStatus, attempts: Sequence[AttemptWatch], now: float, controller_alive: bool) -> TrialStatus:
+        last = attempts[-1]
+        began = min((attempt.given.at for attempt in attempts if attempt.given), default=None)
+        deserted = not controller_alive and not self._is_served(last)
+        until = last.last_sign_at() if deserted else now
+        seconds = None if began is None else max(until - began, 0.0)
+        return replace(
+            status,
+            state=TrialState.RUNNING,
+            message=status.message or (self._deserted_words() if deserted else ""),
+            curve=tuple(last.curve),
+            first_step=last.first_step,
+            steps=last.steps,
+            attempts=len(attempts),
+            seconds=seconds,
+            startup_s=last.startup_s,
+            slot=last.slot,
+            engine=last.engine,
+            started_at=began,
+            training_at=last.training.at if last.training else None,
+            gpu_seconds=(seconds or 0.0) * _gpus(last.slot),
+            deserted=deserted,
+        )
+
+    def _follow(self, numbers: Iterable[int]) -> list[AttemptWatch]:
+        for number in numbers:
+            attempt = self._attempts.setdefault(number, AttemptWatch(self.paths.attempt(number), self._metric))
+            attempt.follow()
+        return [self._attempts[number] for number in sorted(self._attempts)]
+
+    def _is_served(self, attempt: AttemptWatch) -> bool:
+        """Whether a living supervisor still has this attempt to do."""
+        if attempt.engine is None or attempt.paths.result.exists():
+            return False
+        folder = engine_paths(StudyPaths(self.paths.root.parent), attempt.engine)
+        return folder is not None and processes.is_alive(read_quietly(folder.lease, Lease))
+
+    def _deserted_words(self) -> str:
+        lease = read_quietly(StudyPaths(self.paths.root.parent).lock, Lease)
+        if lease is None or lease.host == socket.gethostname():
+            return NOBODY
+        return f"nobody on this host is running it; it was last controlled from {lease.host}"
+
+
+@dataclass(slots=True)
+class AttemptWatch:
+    """Follows the events and the objective's curve of one attempt; what cannot be read is left out."""
+
+    paths: AttemptPaths
+    metric: str
+    given: Event | None = None
+    training: Event | None = None
+    heard: bool = False
+    heard_at: float = 0.0  # the time of the last event
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    first_step: int = 0
+    steps: int = 0
+    _read_events: int = 0  # bytes
+    _read_metrics: int = 0
+    _matching: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def slot(self) -> str | None:
+        return str(self.given.data["slot"]) if self.given and self.given.data.get("slot") is not None else None
+
+    @property
+    def engine(self) -> str | None:
+        """Its folder's name, where the event holds that or its number."""
+        found = self.given.data.get("engine") if self.given else None
+        return None if found is None else f"engine-{found}" if isinstance(found, int) else str(found)
+
+    @property
+    def startup_s(self) -> float | None:
+        return max(self.training.at - self.given.at, 0.0) if self.given and self.training else None
+
+    def follow(self) -> None:
+        for event in self.new_events():
+            self.heard, self.heard_at = True, event.at
+            if event.name == "given_slot" and self.given is None:
+                self.given = event
+            elif event.name == "training":
+                self.training = event
+        self._follow_metrics()
+
+    def last_sign_at(self) -> float:
+        """When the attempt last wrote something."""
+        try:
+            return max(self.heard_at, self.paths.metrics.stat().st_mtime)
+        except FileNotFoundError:
+            return self.heard_at
+
+    def new_events(self) -> list[Event]:
+        lines, self._read_events = records.whole_lines(self.paths.events, self._read_events)
+        found: list[Event] = []
+        for line in lines:
+            with contextlib.suppress(msgspec.MsgspecError):
+                found.append(_EVENT.decode(line))
+        return found
+
+    def _follow_metrics(self) -> None:
+        """A line of verl's holds a hundred values, and most lines hold no validation: of those only the first and the last are parsed."""
+        lines, self._read_metrics = records.whole_lines(self.paths.metrics, self._read_metrics)
+        for index, line in enumerate(lines):
+            if not self.first_step or index == len(lines) - 1 or _literal(self.metric) in line:
+                with contextlib.suppress(msgspec.MsgspecError):
+                    self._take(parse(line))
+
+    def _take(self, point: MetricPoint) -> None:
+        self.heard = True
+        self.first_step = self.first_step or point.step
+        self.steps = max(self.steps, point.step)
+        values = [value for name, value in point.values.items() if self._matches(name)]
+        if not values:
+            return
+        if self.curve and self.curve[-1][0] == point.step:
+            self.curve.pop()  # a later line of the same step replaces the value
+        self.curve.append((point.step, sum(values) / len(values)))
+
+    def _matches(self, name: str) -> bool:
+        if name not in self._matching:
+            self._matching[name] = matches_pattern(name, self.metric)
+        return self._matching[name]
+
+
+def engine_paths(study: StudyPaths, engine: str) -> EnginePaths | None:
+    """The folder of an engine by its folder's name, its number, or the name in its command."""
+    by_folder = {folder.root.name: folder for folder in study.engines()}
+    for name in (engine, f"engine-{engine}"):
+        if name in by_folder:
+            return by_folder[name]
+    for folder in by_folder.values():
+        command = read_quietly(folder.command, EngineSpec)
+        if command is not None and command.engine == engine:
+            return folder
+    return None
+
+
+def attempts_served(engine: EnginePaths) -> list[AttemptPaths]:
+    """What the engine was handed so far, in order."""
+    files = sorted(engine.inbox.glob("[0-9]*.json"))
+    assignments = (read_quietly(path, Assignment) for path in files)
+    return [AttemptPaths(Path(assignment.attempt)) for assignment in assignments if assignment is not None]
+
+
+def attempt_events(attempt: AttemptPaths) -> list[Event]:
+    """The events that can be read, oldest first."""
+    return AttemptWatch(attempt, "").new_events()
+
+
+def _own_total_steps(spec: TrialSpec) -> int | None:
+    own = [line.partition("=")[2] for line in spec.overrides if line.lstrip("+").startswith(f"{_TOTAL_STEPS}=")]
+    return int(own[-1]) if own and own[-1].isdigit() else None
+
+
+def _gpus(slot: str | None) -> int:
+    kind, _, names = (slot or "").partition(":")
+    return len(names.split("+")) if kind == "gpu" and names else 0
+
+
+def _literal(pattern: str) -> bytes:
+    """The longest part of a metric's pattern that stands as it is in every line which holds a match; may be empty."""
+    if "[" in pattern or not pattern.isascii():
+        return b""
+    return max(re.split(r"[*?]", pattern), key=len).encode()
+
+
+def read_quietly(path: Path, kind: type[T]) -> T | None:
+    """The record, or None where there is none that can be read (yet)."""
+    try:
+        return records.read(path, kind)
+    except (OSError, RecordError):
+        return None
+
+
+_EVENT = msgspec.json.Decoder(Event)

@@ -1,0 +1,227 @@
+"""The nouns, as plain immutable data; imports the standard library only and decides nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+Params = dict[str, Any]  # a point of the space: knob name -> None | bool | int | float | str
+
+
+class RunState(StrEnum):
+    """Where an attempt stands (the words of Ray Jobs)."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    STOPPED = "STOPPED"
+
+
+class TrialState(StrEnum):
+    """How a trial ended, or that it has not; the last three are Optuna's words."""
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    FAIL = "FAIL"
+
+    @property
+    def ended(self) -> bool:
+        return self in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+class Reason(StrEnum):
+    """Why an attempt or a trial ended: the short code beside the sentence."""
+
+    FINISHED = "finished"  # trained to its last step
+    PRUNED = "pruned"  # the pruner's decision
+    REFUSED = "refused"  # the preflight's decision; never got a slot
+    USER = "user"  # asked for by a person
+    INTERRUPTED = "interrupted"  # the study was interrupted (Ctrl-C, SIGTERM)
+    CRASHED = "crashed"  # the engine died or raised
+    STALLED = "stalled"  # silent for longer than its limit
+    TIMEOUT = "timeout"  # longer than its wall-clock limit
+    NON_FINITE = "non_finite"  # the objective became NaN or infinite
+    NO_METRIC = "no_metric"  # finished, but never logged the objective
+    LOST = "lost"  # nobody wrote how it ended
+
+
+class Direction(StrEnum):
+    MAXIMIZE = "maximize"
+    MINIMIZE = "minimize"
+
+
+class Reduction(StrEnum):
+    """How a curve becomes one number."""
+
+    LAST = "last"
+    BEST = "best"
+    MEAN_LAST = "mean_last"  # mean of the last `window` values
+    AREA = "area"  # area under the curve over its span of steps: the time-averaged value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Objective:
+    """What Optuna is told. `metric` may hold `*` and `?` (which also match `/`); several matches at a step are averaged."""
+
+    metric: str
+    direction: Direction = Direction.MAXIMIZE
+    reduction: Reduction = Reduction.LAST
+    window: int = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricPoint:
+    """One line of verl's file logger. NaN stands for verl's null."""
+
+    step: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """How long an attempt may take; 0 switches a limit off."""
+
+    wall_s: float = 0.0
+    startup_s: float = 1800.0  # without a metric since the attempt was handed over
+    silence_s: float = 1800.0  # without a metric or a log line
+    stop_grace_s: float = 30.0  # from a stop request to SIGTERM
+    term_grace_s: float = 10.0  # from SIGTERM to SIGKILL
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Slot:
+    """Room for one engine."""
+
+    index: int
+    gpus: tuple[str, ...] = ()  # values for CUDA_VISIBLE_DEVICES; empty: a CPU slot
+
+    @property
+    def name(self) -> str:
+        return f"gpu:{'+'.join(self.gpus)}" if self.gpus else f"cpu:{self.index}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialSpec:
+    """What a trial will run: written before anything starts."""
+
+    study: str
+    number: int
+    configuration: str  # identifies the point without its seed; replicates share it
+    params: Params
+    overrides: tuple[str, ...]  # Hydra overrides that make the study's base configuration this trial's
+    seed: int
+    created_at: float  # seconds since the epoch, as every *_at
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptSpec:
+    """One try at running a trial: everything an engine needs, and no secret."""
+
+    study: str
+    trial: int
+    attempt: int
+    run_id: str  # the tracker's run; the same for every attempt of a trial
+    environment: dict[str, str]  # for the processes of this attempt only (the tracker's settings)
+    fingerprint: str  # of the structural part of `config`
+    config: dict[str, Any]  # verl's complete tree, resolved
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineSpec:
+    """A process tree to be started on a slot. `environment` holds additions to the supervisor's own; secrets are inherited, never recorded."""
+
+    engine: str
+    slot: Slot
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    scratch: str  # the capsule's short temporary folder: removed with the engine
+    limits: Limits
+    fingerprint: str
+    serves: int  # attempts that it may serve one after the other
+    idle_s: float = 600.0  # leaves after so long without an attempt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """Who holds something: a pid alone can be another process tomorrow."""
+
+    pid: int
+    started: float  # the process's start time in seconds since the epoch
+    boot_id: str
+    host: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopRequest:
+    """Asks an engine to end the running attempt at the next step boundary."""
+
+    reason: Reason
+    message: str
+    requested_at: float
+    grace_s: float  # after it the supervisor ends the engine by force
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """Something that happened, with its time and who saw it."""
+
+    at: float
+    who: str
+    name: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptResult:
+    """How an attempt ended; written once, by the engine, or by the supervisor where the engine could not."""
+
+    state: RunState
+    reason: Reason
+    message: str
+    ended_at: float
+    steps: int  # the last training step that was logged
+    exit_code: int | None = None
+    forced: bool = False  # the engine had to be ended
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialResult:
+    """How a trial ended; what Optuna was told."""
+
+    number: int
+    state: TrialState
+    reason: Reason
+    message: str
+    values: tuple[float, ...] | None
+    steps: int
+    attempts: int
+    seconds: float  # from the first slot to the end
+    gpu_seconds: float
+    startup_s: float | None  # from being given a slot to the first training step, of the last attempt
+    slot: str | None
+    ended_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyRecord:
+    """One question: what a study was asked, and with what it was asked."""
+
+    name: str
+    created_at: float
+    objectives: tuple[Objective, ...]
+    knobs: tuple[str, ...]
+    space: dict[str, str]  # knob -> Optuna's JSON of its distribution
+    n_trials: int
+    seed: int | None
+    storage: str
+    slots: tuple[Slot, ...]
+    command: tuple[str, ...]  # the arguments after verl-sweep, as typed
+    sampler: str
+    pruner: str
+    versions: dict[str, str]
+    total_steps: int | None = None
+    note: str = ""

@@ -1,0 +1,51 @@
+"""The door to `hydra/launcher=local`; loads nothing heavy, because Hydra imports it in every process that uses Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from harness.launchers.base import EngineLauncher
+    from sweeps.jobs import LocalJobs
+
+
+class LocalLauncher(Launcher):
+    """Slots on this host: for the engines of a study, and for plain task functions, each in a process of its own."""
+
+    def __init__(self, slots: int | None, gpus_per_slot: int, gpus: Any, engines: Any) -> None:
+        self._slots, self._gpus_per_slot, self._gpus, self._engines = slots, gpus_per_slot, gpus, engines
+        self._jobs: LocalJobs | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from sweeps.jobs import LocalJobs
+
+        self._jobs = LocalJobs(hydra_context, task_function, config, slots=self._slots, gpus_per_slot=self._gpus_per_slot, gpus=self._gpus)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        assert self._jobs is not None, "setup() comes first"
+        return self._jobs.launch(job_overrides, initial_job_idx)
+
+    def submit(self, overrides: Sequence[str], index: int) -> None:
+        assert self._jobs is not None, "setup() comes first"
+        self._jobs.submit(overrides, index)
+
+    def finished(self) -> Iterable[tuple[int, JobReturn]]:
+        assert self._jobs is not None, "setup() comes first"
+        return self._jobs.finished()
+
+    def job_slots(self, at_most: int) -> int:
+        """How many task functions can run at once."""
+        assert self._jobs is not None, "setup() comes first"
+        return self._jobs.room(at_most)
+
+    def engine_launcher(self) -> EngineLauncher:
+        """Where the engines of a study run. Raises ConfigError where the host lacks the GPUs."""
+        from sweeps.jobs import engine_launcher
+
+        return engine_launcher(self._engines, slots=self._slots, gpus_per_slot=self._gpus_per_slot, gpus=self._gpus)

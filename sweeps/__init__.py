@@ -1,0 +1,1 @@
+"""What to try: the space, the sampler, the pruner and the loop over trials."""

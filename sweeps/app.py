@@ -1,0 +1,73 @@
+"""`verl-sweep`: a Hydra application. Without -m it runs one trial in the foreground, with -m a study."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from harness.errors import EXIT_BAD_INPUT, ConfigError, HarnessError
+
+
+def main() -> None:
+    """Translates every error that a user can make into one sentence and exit status 2."""
+    # Hydra prints errors and exits by itself unless it is asked for them in full; its sentences leave out the cure.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    with _one_sentence():
+        _application()
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Ends the process with a sentence and a status for every error that was raised on purpose."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except ConfigError as error:
+        _fail(str(error), EXIT_BAD_INPUT)
+    except HarnessError as error:
+        _fail(str(error), 1)
+    except (HydraException, OmegaConfBaseException) as error:
+        _fail(str(_explained(error)), EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+
+
+def _application() -> None:
+    import hydra
+
+    hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")(_run_trial)()
+
+
+def _run_trial(config: Any) -> float | None:
+    """The task function; the sweeper recognises it by its mark and runs a study instead."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    from sweeps.launch import launch_trial
+
+    with _one_sentence():  # here too, for Hydra adds a line of its own to an error that leaves a task function
+        return launch_trial(GlobalHydra.instance().config_loader(), config, list(HydraConfig.get().overrides.task))
+
+
+_run_trial.verl_sweep_study = True  # type: ignore[attr-defined] # sweeps.sweeper.STUDY_TASK
+
+
+def _explained(error: Exception) -> ConfigError:
+    from sweeps.compose import explain
+    from sweeps.composed import base_keys
+
+    return explain(error, base_keys())
+
+
+def _fail(message: str, status: int) -> None:
+    print(f"verl-sweep: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""The composed configuration as typed settings: Hydra's DictConfig ends here. Refuses values that no yaml can vouch for."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.errors import ConfigError
+from harness.types import Direction, Limits, Objective, Reduction
+from sweeps import verl_tree
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_DRILL = "drill"  # the stand-in trainer's own key, which verl's tree does not have
+E = TypeVar("E", bound=StrEnum)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """What each process of an engine may use, and each engine's Ray; the slots are the launcher's."""
+
+    threads: int
+    object_store_mib: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asset:
+    """A policy or a task that is made on the spot where it is not there: `kind` policy or task, made by `maker` into `folder`."""
+
+    kind: str
+    maker: str
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """All of a study's configuration that is not verl's."""
+
+    study: str | None
+    note: str
+    sampler_seed: int | None
+    objectives: tuple[Objective, ...]
+    limits: Limits
+    attempts: int
+    serves: int
+    outputs: Path
+    runner: str
+    module: str
+    resources: Resources
+    tracking: Mapping[str, Any]  # of a harness.trackers.base.Tracker, by `_target_`
+    assets: tuple[Asset, ...]
+
+
+def read_settings(config: DictConfig) -> Settings:
+    """Raises ConfigError."""
+    tree = resolved(config, but=verl_keys(config))
+    limits, runner = tree["limits"], tree["runner"]
+    return Settings(
+        study=_study_name(tree["study"]["name"]),
+        note=tree["study"]["note"],
+        sampler_seed=tree["study"]["seed"],
+        objectives=_objectives(tree["objective"]),
+        limits=Limits(**{name: _seconds(f"limits.{name}", limits[name]) for name in Limits.__dataclass_fields__}),
+        attempts=_count("limits.attempts", limits["attempts"]),
+        serves=_count("reuse.attempts", tree["reuse"]["attempts"]),
+        outputs=Path(tree["paths"]["outputs"]).expanduser(),
+        runner=runner["name"],
+        module=runner["module"],
+        resources=_resources(tree["resources"]),
+        tracking=tree["tracking"],
+        assets=_assets(tree),
+    )
+
+
+def verl_keys(config: DictConfig) -> frozenset[str]:
+    """The keys at the root of the composed configuration that are verl's, whichever of its trees was chosen."""
+    return verl_tree.top_level_keys() & {str(key) for key in config}
+
+
+def with_hydra(config: DictConfig) -> DictConfig:
+    """A single run's configuration with Hydra's own node in it, where a sweep's has it; Hydra keeps a single run's apart."""
+    whole = copy.deepcopy(config)
+    with open_dict(whole):
+        whole.hydra = HydraConfig.get()
+    return whole
+
+
+def trainer_config(config: DictConfig) -> dict[str, Any]:
+    """What the trainer of one attempt is given: verl's part of the configuration, resolved, and the drill's where it is one."""
+    return resolved(config, only=verl_keys(config) | {_DRILL})
+
+
+def resolved(config: DictConfig, *, only: frozenset[str] | None = None, but: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Some keys of the root as plain data with interpolations resolved; raises ConfigError for one that cannot be.
+
+    verl's tree has values that are only mandatory where they are used: they stay `???`, which means the same wherever it is read again.
+    """
+    skip = but | {"hydra"}
+    keys = [key for key in config if str(key) not in skip and (only is None or key in only)]
+    try:
+        return {str(key): _plain(config, str(key)) for key in keys}
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key or 'the configuration'}: {str(error).splitlines()[0]}") from error
+
+
+def unresolved(config: DictConfig) -> dict[str, Any]:
+    """All of a configuration but Hydra's own node, as it was written."""
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != "hydra"}
+
+
+def interpolations(config: DictConfig) -> dict[str, tuple[str, ...]]:
+    """Short name of a knob -> the dotted keys of verl that are exactly `${name}`: where that knob acts."""
+    found: dict[str, list[str]] = {}
+    for key in verl_keys(config):
+        _collect(OmegaConf.to_container(config[key], resolve=False) if OmegaConf.is_config(config[key]) else None, key, found)
+    return {name: tuple(sorted(keys)) for name, keys in found.items()}
+
+
+def _collect(node: object, key: str, found: dict[str, list[str]]) -> None:
+    if isinstance(node, Mapping):
+        for name, child in node.items():
+            _collect(child, f"{key}.{name}", found)
+    elif isinstance(node, str) and (match := re.fullmatch(r"\$\{(\w+)\}", node)):
+        found.setdefault(match[1], []).append(key)
+
+
+def _plain(config: DictConfig, key: str) -> Any:
+    value = config[key]
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=False) if OmegaConf.is_config(value) else value
+
+
+def _objectives(node: Mapping[str, Any]) -> tuple[Objective, ...]:
+    metrics = _listed(node["metric"])
+    directions = _listed(node["direction"])
+    reductions = _listed(node["reduction"])
+    if len(directions) not in (1, len(metrics)) or len(reductions) not in (1, len(metrics)):
+        raise ConfigError(
+            f"objective: {len(metrics)} metrics, {len(directions)} directions and {len(reductions)} reductions: give each its own, or all one"
+        )
+    return tuple(
+        Objective(
+            metric=_metric(metric),
+            direction=_member("objective.direction", Direction, directions[index % len(directions)]),
+            reduction=_member("objective.reduction", Reduction, reductions[index % len(reductions)]),
+            window=_count("objective.window", node["window"]),
+        )
+        for index, metric in enumerate(metrics)
+    )
+
+
+def _metric(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"objective.metric: expected the name or pattern of a metric, as in val-core/*/acc/mean@1, got {value!r}")
+    return value
+
+
+def _member(key: str, kind: type[E], value: object) -> E:
+    try:
+        return kind(str(value))
+    except ValueError as error:
+        raise ConfigError(f"{key}: expected one of {', '.join(kind)}, got {value!r}") from error
+
+
+def _resources(node: Mapping[str, Any]) -> Resources:
+    return Resources(
+        threads=_count("resources.threads", node["threads"]),
+        object_store_mib=_count("resources.object_store_mib", node["object_store_mib"], least=76),  # Ray's own minimum
+    )
+
+
+def _assets(tree: Mapping[str, Any]) -> tuple[Asset, ...]:
+    root = Path(tree["paths"]["assets"]).expanduser()
+    makers = [(kind, tree.get(kind, {}).get("make")) for kind in ("policy", "task")]
+    return tuple(Asset(kind=kind, maker=maker, folder=root / kind / maker) for kind, maker in makers if maker)
+
+
+def _study_name(name: object) -> str | None:
+    if name is None:
+        return None
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigError(f"study.name: expected up to 64 letters, digits, '.', '_' or '-', got {name!r}")
+    return name
+
+
+def _seconds(key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise ConfigError(f"{key}: expected seconds, 0 or more, got {value!r}")
+    return float(value)
+
+
+def _count(key: str, value: object, *, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{key}: expected a whole number, {least} or more, got {value!r}")
+    return value
+
+
+def _listed(value: object) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]

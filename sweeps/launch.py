@@ -1,0 +1,211 @@
+"""Launches a study of verl trials, or one trial alone; shows it while it runs and closes with what it found."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import optuna
+from hydra.core.config_loader import ConfigLoader
+from hydra.types import HydraContext
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from harness import records
+from harness.errors import ConfigError
+from harness.launchers.base import EngineLauncher
+from harness.paths import StudyPaths
+from harness.types import Reason, StopRequest, StudyRecord
+from sweeps import assets, study
+from sweeps.compose import Composer
+from sweeps.config import Settings, read_settings, with_hydra
+from sweeps.loop import Loop
+from sweeps.pruners.build import build_pruner
+from sweeps.rehearse import rehearse
+from sweeps.samplers.build import build_sampler
+from sweeps.space import Space
+from sweeps.spectator import Spectator
+from sweeps.sweeper import directions_of, number_of_trials, proposer, read_space
+from sweeps.trials import TrialRunner
+
+log = logging.getLogger("verl_sweep")
+
+
+def launch_study(context: HydraContext, config: DictConfig, options: Mapping[str, Any], arguments: list[str]) -> float | None:
+    """`verl-sweep -m`: returns the best value of a single objective. Raises ConfigError before anything starts."""
+    settings = read_settings(config)
+    _refuse_other_direction(options["direction"], settings)
+    space, custom = read_space(options, arguments, context)
+    paths = StudyPaths(settings.outputs / (settings.study or study.moment_name("study")))
+    sampler = build_sampler(options["sampler"], space, trials_so_far=study.trials_so_far(paths), study_seed=settings.sampler_seed)
+    pruner = build_pruner(options["pruner"])
+    return _Launch(
+        config=config,
+        loader=context.config_loader,
+        settings=settings,
+        space=space,
+        paths=paths,
+        sampler=sampler,
+        pruner=pruner,
+        n_trials=number_of_trials(options["n_trials"], space, sampler),
+        options=options,
+        custom=custom,
+    ).run()
+
+
+def launch_trial(loader: ConfigLoader, config: DictConfig, overrides: list[str]) -> float | None:
+    """`verl-sweep`: one trial in the foreground, as a study of one point that has no knobs; returns its value."""
+    settings = read_settings(config)
+    named = settings.study is not None and any(line.startswith("study.name=") for line in overrides)
+    if settings.study is None or not named or (settings.outputs / settings.study).exists():  # an experiment's name is its study's
+        name = study.moment_name(settings.study or "trial")
+    else:
+        name = settings.study
+    options = {"n_trials": 1, "n_jobs": 1, "max_failure_rate": 1.0, "storage": None}
+    return _Launch(
+        config=with_hydra(config),
+        loader=loader,
+        settings=settings,
+        space=Space(distributions={}, fixed=tuple(overrides)),
+        paths=StudyPaths(settings.outputs / name),
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        pruner=optuna.pruners.NopPruner(),
+        n_trials=1,
+        options=options,
+        custom=None,
+    ).run()
+
+
+class _Launch:
+    """What one launch has decided, and its course."""
+
+    def __init__(
+        self,
+        *,
+        config: DictConfig,
+        loader: ConfigLoader,
+        settings: Settings,
+        space: Space,
+        paths: StudyPaths,
+        sampler: optuna.samplers.BaseSampler,
+        pruner: optuna.pruners.BasePruner,
+        n_trials: int,
+        options: Mapping[str, Any],
+        custom: Any,
+    ) -> None:
+        self.settings, self.space, self.paths, self.options = settings, space, paths, options
+        self.sampler, self.pruner, self.n_trials = sampler, pruner, n_trials
+        self.composer = Composer(loader, config)
+        self.propose = proposer(space, custom, config)
+        self.config = config
+
+    def run(self) -> float | None:
+        to_be_made = assets.missing(self.settings.assets)
+        tree = rehearse(self.composer, self.space, self.settings.objectives, to_be_made={asset.folder for asset in to_be_made})
+        launcher = self._engine_launcher()
+        tracker = instantiate(self.settings.tracking)
+        asked = study.describe(
+            self.settings,
+            self.space,
+            name=self.paths.name,
+            n_trials=self.n_trials,
+            url=self.options["storage"],
+            slots=launcher.slots(),
+            arguments=sys.argv[1:],
+            sampler=type(self.sampler).__name__,
+            pruner=type(self.pruner).__name__,
+            total_steps=tree["trainer"].get("total_training_steps"),
+        )
+        study.refuse_mismatch(self.paths, asked)
+        assets.make(to_be_made, say=print)
+        if to_be_made:  # now the files are there, and their own rules apply
+            rehearse(self.composer, self.space, self.settings.objectives)
+        with study.opened(asked, self.paths, self.sampler, self.pruner) as (record, handle):
+            runner = TrialRunner(self.paths, record, self.settings, self.composer, launcher, tracker)
+            return self._course(record, handle, runner)
+
+    def _course(self, record: StudyRecord, handle: optuna.Study, runner: TrialRunner) -> float | None:
+        interrupts = _Interrupts(runner)
+        with Spectator(self.paths) as spectator:
+            loop = Loop(
+                study=handle,
+                runner=runner,
+                propose=self.propose,
+                distributions=self.space.distributions,
+                n_trials=self.n_trials,
+                max_failure_rate=self.options["max_failure_rate"],
+                at_once=min(self.options["n_jobs"], len(record.slots)),
+                audience=spectator,
+                wish_to_stop=lambda: _wish(self.paths, interrupts, spectator),
+            )
+            try:
+                with interrupts.heeded():
+                    loop.run()
+            finally:
+                runner.leave()
+        study.write_results(handle, self.paths.results)
+        spectator.close_with_result()
+        return _best_value(handle)
+
+    def _engine_launcher(self) -> EngineLauncher:
+        from hydra_plugins.verl_local_launcher import LocalLauncher
+
+        launcher = instantiate(self.config.hydra.launcher)
+        if not isinstance(launcher, LocalLauncher):
+            raise ConfigError(
+                f"hydra/launcher: {type(launcher).__name__} starts plain task functions only; verl trials need hydra/launcher=local"
+            )
+        return launcher.engine_launcher()
+
+
+@dataclass(slots=True)
+class _Interrupts:
+    """The first Ctrl-C (or SIGTERM) stops the trials at their next step boundary, the second ends them by force."""
+
+    runner: TrialRunner
+    seen: signal.Signals | None = None
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        """Only notes the first one: what it came in the midst of has to be finished."""
+        if self.seen is None:
+            self.seen = signal.Signals(number)
+        else:
+            self.runner.hurry()
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _wish(paths: StudyPaths, interrupts: _Interrupts, spectator: Spectator) -> Reason | None:
+    if interrupts.seen is not None:
+        spectator.say(f"{interrupts.seen.name}: stopping the running trials at their next step; once more to end them at once")
+        return Reason.INTERRUPTED
+    request = records.read_if_there(paths.stop, StopRequest)
+    return request.reason if request is not None else None
+
+
+def _best_value(handle: optuna.Study) -> float | None:
+    if len(handle.directions) > 1:
+        return None
+    complete = handle.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    return handle.best_value if complete else None
+
+
+def _refuse_other_direction(option: Any, settings: Settings) -> None:
+    wanted = [objective.direction for objective in settings.objectives]
+    if directions_of(option) not in (wanted, wanted[:1]):
+        raise ConfigError(
+            "hydra.sweeper.direction: the direction of a verl study belongs to its objective; set objective.direction instead"
+        )

@@ -1,0 +1,223 @@
+"""THE LOOP: asks Optuna, fills slots one by one, reports what trials log, stops the weak ones, tells each result once.
+
+It knows nothing of verl, processes or files: a `Runner` makes trials happen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from harness.errors import HarnessError
+from harness.types import Reason, TrialState
+
+REASON = "reason"  # user attributes of an Optuna trial
+MESSAGE = "message"
+_UNCOUNTED = (Reason.INTERRUPTED.value, Reason.LOST.value)  # asked again by a study that goes on
+
+
+class TooManyFailures(HarnessError):
+    """More trials failed than `max_failure_rate` allows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposal:
+    """A point that Optuna asks for. `overrides` are all that one launch adds to the base configuration."""
+
+    number: int
+    params: Mapping[str, Any]
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a trial ended."""
+
+    state: TrialState
+    reason: Reason
+    message: str
+    values: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Update:
+    """What a runner has to say of a trial: new (step, value) of a single objective, or its end."""
+
+    number: int
+    points: Sequence[tuple[int, float]] = ()
+    outcome: Outcome | None = None
+
+
+class Runner(Protocol):
+    """Makes trials happen, some of them at the same time."""
+
+    def free(self) -> int:
+        """How many more trials could start now."""
+        ...
+
+    def start(self, proposal: Proposal) -> Outcome | None:
+        """Starts a trial, or says why it ended before it began."""
+        ...
+
+    def updates(self) -> Iterable[Update]:
+        """What is new; waits a moment where nothing is."""
+        ...
+
+    def stop(self, number: int, reason: Reason, message: str) -> None:
+        """Asks a trial to end; its outcome comes as an update."""
+        ...
+
+
+class Audience(Protocol):
+    """Whoever watches a study."""
+
+    def started(self, proposal: Proposal) -> None: ...
+
+    def ended(self, number: int, outcome: Outcome) -> None: ...
+
+    def tick(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Loop:
+    """One study, from its next trial to its last."""
+
+    study: optuna.Study
+    runner: Runner
+    propose: Callable[[optuna.Trial], Proposal]
+    distributions: Mapping[str, optuna.distributions.BaseDistribution]
+    n_trials: int
+    max_failure_rate: float
+    at_once: int
+    audience: Audience
+    wish_to_stop: Callable[[], Reason | None] = lambda: None
+    _running: dict[int, optuna.Trial] = field(default_factory=dict)
+    _reported: dict[int, set[int]] = field(default_factory=dict)
+    _doomed: set[int] = field(default_factory=set)
+    _stopping: Reason | None = None
+    _counted: int = 0
+    _failed: int = 0
+
+    def run(self) -> None:
+        """Returns when `n_trials` have been told, or all that ran has ended after a wish to stop. Raises TooManyFailures."""
+        self._counted, self._failed = len(counted(self.study)), len(failures(self.study))
+        while True:
+            self._heed_wish()
+            if self._stopping is None:
+                self._fill()
+            if not self._running and (self._stopping is not None or self._wanted() <= 0):
+                break  # with trials still wanted, a slot is only being cleared
+            for update in self.runner.updates():
+                self._take(update)
+            self.audience.tick()
+        self._check_failures()
+
+    def stop(self, reason: Reason, message: str) -> None:
+        """Asks every running trial to end and starts no other."""
+        self._stopping = reason
+        for number in self._running:
+            self.runner.stop(number, reason, message)
+
+    @property
+    def stopped(self) -> Reason | None:
+        return self._stopping
+
+    def _heed_wish(self) -> None:
+        """Between two rounds, when every running trial is one that the runner knows."""
+        if self._stopping is None and (reason := self.wish_to_stop()) is not None:
+            self.stop(reason, "the study was interrupted" if reason is Reason.INTERRUPTED else "the study was asked to stop")
+
+    def _fill(self) -> None:
+        while len(self._running) < self.at_once and self.runner.free() > 0 and self._wanted() > 0:
+            trial = self.study.ask(dict(self.distributions))
+            proposal = self.propose(trial)
+            self._running[trial.number] = trial
+            outcome = self.runner.start(proposal)
+            if outcome is None:
+                self.audience.started(proposal)
+            else:
+                self._tell(trial.number, outcome)
+
+    def _wanted(self) -> int:
+        return self.n_trials - self._counted - len(self._running)
+
+    def _take(self, update: Update) -> None:
+        if update.points:
+            self._report(update.number, update.points, ended=update.outcome is not None)
+        if update.outcome is not None:
+            self._tell(update.number, update.outcome)
+
+    def _report(self, number: int, points: Sequence[tuple[int, float]], *, ended: bool) -> None:
+        """Tells the pruner; the first step at which it wants the trial stopped ends the reports."""
+        if len(self.study.directions) > 1 or number in self._doomed:
+            return  # Optuna has no pruning for several objectives
+        trial, known = self._running[number], self._reported.setdefault(number, set())
+        for step, value in points:
+            if step in known:
+                continue
+            known.add(step)
+            trial.report(value, step)
+            if not ended and self._stopping is None and trial.should_prune():
+                self._doomed.add(number)
+                pruner = type(self.study.pruner).__name__.removesuffix("Pruner")
+                self.runner.stop(number, Reason.PRUNED, f"{value:.4g} at step {step}: too weak for the {pruner.lower()} pruner")
+                return
+
+    def _tell(self, number: int, outcome: Outcome) -> None:
+        trial = self._running.pop(number)
+        self._reported.pop(number, None)
+        self._doomed.discard(number)
+        tell(self.study, trial, outcome)
+        self._counted += outcome.reason.value not in _UNCOUNTED
+        self._failed += outcome.state is TrialState.FAIL and outcome.reason.value not in _UNCOUNTED
+        self.audience.ended(number, outcome)
+        if self._stopping is None and self._too_many_failed():
+            self.stop(Reason.INTERRUPTED, "too many trials of the study failed")
+
+    def _too_many_failed(self) -> bool:
+        return self._failed > self.max_failure_rate * self.n_trials
+
+    def _check_failures(self) -> None:
+        if self._too_many_failed():
+            last = failures(self.study)[-1]
+            raise TooManyFailures(
+                f"{self._failed} of {self.n_trials} trials failed, more than max_failure_rate={self.max_failure_rate:g} allows; "
+                f"trial {last.number}: {last.user_attrs.get(MESSAGE, 'no message')}"
+            )
+
+
+def tell(study: optuna.Study, trial: optuna.Trial | FrozenTrial, outcome: Outcome) -> None:
+    """Tells Optuna, once, with the reason beside the state where there is more to say than that the trial finished."""
+    handle = trial if isinstance(trial, optuna.Trial) else optuna.Trial(study, trial._trial_id)
+    if outcome.reason is not Reason.FINISHED:  # each attribute costs a journal as much as the telling
+        handle.set_user_attr(REASON, outcome.reason.value)
+    if outcome.message:
+        handle.set_user_attr(MESSAGE, outcome.message)
+    with contextlib.suppress(RuntimeError) if _ends_itself(study) else contextlib.nullcontext():
+        if outcome.state is TrialState.COMPLETE:
+            assert outcome.values is not None
+            study.tell(trial.number, list(outcome.values))
+        else:
+            study.tell(trial.number, state=OptunaState[outcome.state.value])
+
+
+def counted(study: optuna.Study) -> list[FrozenTrial]:
+    """The ended trials that count towards `n_trials`: all but those that were interrupted."""
+    return [
+        trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished() and trial.user_attrs.get(REASON) not in _UNCOUNTED
+    ]
+
+
+def failures(study: optuna.Study) -> list[FrozenTrial]:
+    return [trial for trial in counted(study) if trial.state is OptunaState.FAIL]
+
+
+def _ends_itself(study: optuna.Study) -> bool:
+    """These samplers call Study.stop() from tell() once every point is tried, which Optuna allows inside Study.optimize() only."""
+    return isinstance(study.sampler, optuna.samplers.GridSampler | optuna.samplers.BruteForceSampler)

@@ -1,0 +1,86 @@
+"""Goes through a study's extreme points before anything starts, and refuses what every one of them shows to be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from harness import known_metrics, preflight
+from harness.errors import PreflightError, SpaceError
+from harness.fingerprint import leaves
+from harness.preflight import Finding, Severity
+from harness.types import Objective
+from sweeps.compose import Composer
+from sweeps.config import interpolations, trainer_config
+from sweeps.space import Space, bare_key
+
+
+def rehearse(composer: Composer, space: Space, objectives: Sequence[Objective], *, to_be_made: Collection[Path] = ()) -> dict[str, Any]:
+    """Returns the trainer's configuration at the first corner of the space. Raises ConfigError.
+
+    `to_be_made` holds the folders that are not there yet, but will be. A point between the corners may still be refused later, alone and
+    without a slot.
+    """
+    corners = [corner(space, index) for index in (0, -1)]
+    configs = [composer.compose(space.arguments(point)) for point in corners]
+    trees = [trainer_config(config) for config in configs]
+    _refuse_dead(space, composer, trees)
+    for objective in objectives:
+        known_metrics.refuse_unknown(objective.metric, trees[0])
+    verdicts = [_refused(tree, to_be_made) for tree in trees]
+    if all(verdicts):
+        raise PreflightError("; ".join(finding.message for finding in verdicts[0]), findings=verdicts[0])
+    return trees[0]
+
+
+def corner(space: Space, index: int) -> dict[str, Any]:
+    """The point of the lowest values (index 0) or of the highest (-1); first or last choices."""
+    return {name: _end(distribution, index) for name, distribution in space.distributions.items()}
+
+
+def _end(distribution: BaseDistribution, index: int) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[index]
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return (distribution.low, distribution.high)[index]
+
+
+def _refused(tree: Mapping[str, Any], to_be_made: Collection[Path]) -> tuple[Finding, ...]:
+    return tuple(finding for finding in _refusals(preflight.check(tree)) if not _lies_in(to_be_made, dict(leaves(tree)).get(finding.key)))
+
+
+def _refusals(findings: Iterable[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.severity is Severity.REFUSE]
+
+
+def _lies_in(folders: Collection[Path], value: object) -> bool:
+    """Whether a value is a path in one of the folders."""
+    return isinstance(value, str) and any(Path(value).expanduser().is_relative_to(folder) for folder in folders)
+
+
+def _refuse_dead(space: Space, composer: Composer, trees: Sequence[Mapping[str, Any]]) -> None:
+    """A knob that is swept or was set by hand, and that the chosen configuration ignores at every corner."""
+    acts_on = interpolations(composer.base)
+    named = [*(bare_key(name) for name in space.distributions), *_set_by_hand(space.fixed)]
+    for name in named:
+        keys = acts_on.get(name, ()) if "." not in name else (name,)
+        if not keys and name in composer.base and _is_short_name(name, composer):
+            raise SpaceError(
+                f"{name}: nothing in the configuration follows it: verl's own key was set beside it, or this algorithm does not use it"
+            )
+        dead = [_refusals(preflight.dead_knobs(tree, keys)) for tree in trees]
+        if keys and all(len(findings) == len(keys) for findings in dead):
+            raise SpaceError(f"{name} would change nothing: {dead[0][0].message}")
+
+
+def _set_by_hand(fixed: Iterable[str]) -> list[str]:
+    keys = [bare_key(line.partition("=")[0]) for line in fixed if "=" in line and not line.startswith("~")]
+    return [key for key in keys if "@" not in key and "/" not in key and not key.startswith("hydra.")]
+
+
+def _is_short_name(name: str, composer: Composer) -> bool:
+    """A scalar at the root is a knob; a mapping there is a section, of verl's or ours."""
+    return not isinstance(composer.base[name], Mapping) and not hasattr(composer.base[name], "keys")

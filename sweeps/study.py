@@ -1,0 +1,239 @@
+"""Opens the study that a launch asks for: a new one, or one that goes on; refuses a name that already asks another question."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import TrialState as OptunaState
+
+from harness import processes, records
+from harness.errors import ConfigError, RecordError, StudyMismatch
+from harness.launchers.local import LocalEngines
+from harness.paths import StudyPaths, TrialPaths
+from harness.types import Direction, Objective, Reason, Slot, StudyRecord, TrialResult, TrialState
+from sweeps import storage, verl_tree
+from sweeps.config import Settings
+from sweeps.loop import Outcome, tell
+from sweeps.space import Space, compare_spaces, space_signature
+
+_LEAST_FREE_BYTES = 200 * 2**20  # a study's own records; checkpoints are the user's to reckon with
+
+
+def moment_name(prefix: str) -> str:
+    """A name for what was given none: its moment."""
+    return time.strftime(f"{prefix}-%Y%m%d-%H%M%S")
+
+
+def describe(
+    settings: Settings,
+    space: Space,
+    *,
+    name: str,
+    n_trials: int,
+    url: str | None,
+    slots: Sequence[Slot],
+    arguments: Sequence[str],
+    sampler: str,
+    pruner: str,
+    total_steps: int | None,
+) -> StudyRecord:
+    """What is asked, as a record."""
+    return StudyRecord(
+        name=name,
+        created_at=time.time(),
+        objectives=settings.objectives,
+        knobs=tuple(space.distributions),
+        space=space_signature(space),
+        n_trials=n_trials,
+        seed=settings.sampler_seed,
+        storage=url or "journal",
+        slots=tuple(slots),
+        command=tuple(arguments),
+        sampler=sampler,
+        pruner=pruner,
+        versions=_versions(),
+        total_steps=total_steps,
+        note=settings.note,
+    )
+
+
+@contextmanager
+def opened(
+    asked: StudyRecord, paths: StudyPaths, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner
+) -> Iterator[tuple[StudyRecord, optuna.Study]]:
+    """The study's record and Optuna's handle, for this controller alone. Raises StudyMismatch or ConfigError before it changes a file."""
+    known = refuse_mismatch(paths, asked)
+    database = None if asked.storage == "journal" else storage.database(asked.storage)
+    paths.root.mkdir(parents=True, exist_ok=True)
+    with _alone(paths):
+        record = asked if known is None else replace(known, n_trials=asked.n_trials, slots=asked.slots)
+        records.replace(paths.record, record)
+        paths.stop.unlink(missing_ok=True)
+        study = optuna.create_study(
+            study_name=record.name,
+            storage=database or storage.journal(paths.journal),
+            sampler=sampler,
+            pruner=pruner,
+            directions=[objective.direction.value for objective in record.objectives],
+            load_if_exists=True,
+        )
+        _name_metrics(study, record)
+        settle(study, paths)
+        yield record, study
+
+
+def _name_metrics(study: optuna.Study, record: StudyRecord) -> None:
+    """For Optuna's own dashboard and plots, which show bare numbers otherwise."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # of set_metric_names itself
+        study.set_metric_names([objective.metric for objective in record.objectives])
+
+
+def refuse_mismatch(paths: StudyPaths, asked: StudyRecord) -> StudyRecord | None:
+    """The study's record, if there is one and it asks the same. Raises StudyMismatch, or ConfigError where there is no room for a study."""
+    known = known_record(paths)
+    if known is not None:
+        refuse_another_question(known, asked)
+    _refuse_full_disk(paths.root)
+    return known
+
+
+def trials_so_far(paths: StudyPaths) -> int:
+    """How many trials the study's folder holds."""
+    return len(paths.trials())
+
+
+def known_record(paths: StudyPaths) -> StudyRecord | None:
+    """The record of a study that exists. Raises ConfigError where it cannot be read."""
+    try:
+        return records.read_if_there(paths.record, StudyRecord)
+    except RecordError as error:
+        raise ConfigError(f"{error}; give the new study another name with study.name=...") from error
+
+
+def refuse_another_question(known: StudyRecord, asked: StudyRecord) -> None:
+    """Raises StudyMismatch with every difference in space and objective."""
+    differences = compare_spaces(known.space, asked.space)
+    if known.objectives != asked.objectives:
+        differences.append(f"objective: was {_sentence(known.objectives)}, now {_sentence(asked.objectives)}")
+    if known.storage != asked.storage:
+        differences.append(f"hydra.sweeper.storage: was {known.storage}, now {asked.storage}")
+    if differences:
+        raise StudyMismatch(
+            f"study.name: {known.name} exists and asks another question ({'; '.join(differences)}); give this one another name",
+            differences=differences,
+        )
+
+
+def settle(study: optuna.Study, paths: StudyPaths) -> None:
+    """Tells the trials that a controller which is gone left RUNNING: their results where they have one, lost where they have none.
+
+    Engines that such a controller left behind are ended first; nothing is trained that nobody asked for.
+    """
+    running = study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,))
+    if not running:
+        return
+    _end_engines(paths)
+    for trial in running:
+        result = records.read_if_there(paths.trial(trial.number).result, TrialResult) or _record_loss(paths.trial(trial.number))
+        tell(study, trial, Outcome(state=result.state, reason=result.reason, message=result.message, values=result.values))
+
+
+def write_results(study: optuna.Study, path: Path) -> None:
+    """The file that Hydra's Optuna sweeper leaves: the best point, or the Pareto front of several objectives."""
+    complete = study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
+    if not complete:
+        return
+    import yaml
+
+    if len(study.directions) == 1:
+        results: dict[str, object] = {"name": "optuna", "best_params": study.best_trial.params, "best_value": study.best_trial.value}
+    else:
+        results = {"name": "optuna", "solutions": [{"params": trial.params, "values": list(trial.values)} for trial in study.best_trials]}
+    records.write_text(path, yaml.safe_dump(json.loads(json.dumps(results)), sort_keys=False))
+
+
+@contextmanager
+def _alone(paths: StudyPaths) -> Iterator[None]:
+    """One controller a study: the lock dies with its holder, whose lease is the lock file's text."""
+    with paths.lock.open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                f"study {paths.name} is being run by another controller (see {paths.lock}); watch it with: verl-study watch {paths.name}"
+            ) from error
+        lock.truncate(0)
+        lock.write(records.encode(processes.my_lease()))
+        lock.flush()
+        yield
+
+
+def _record_loss(paths: TrialPaths) -> TrialResult:
+    """For a trial whose controller died before it ended."""
+    result = TrialResult(
+        number=paths.number,
+        state=TrialState.FAIL,
+        reason=Reason.LOST,
+        message="the controller died while this trial ran",
+        values=None,
+        steps=0,
+        attempts=len(paths.attempts()),
+        seconds=0.0,
+        gpu_seconds=0.0,
+        startup_s=None,
+        slot=None,
+        ended_at=time.time(),
+    )
+    paths.root.mkdir(exist_ok=True)
+    records.write(paths.result, result)
+    return result
+
+
+def _end_engines(paths: StudyPaths) -> None:
+    launcher = LocalEngines(())
+    alive = [engine for engine in paths.engines() if launcher.is_alive(engine)]
+    for engine in alive:
+        launcher.end(engine)
+    while any(launcher.is_alive(engine) for engine in alive):
+        time.sleep(0.1)
+
+
+def _refuse_full_disk(folder: Path) -> None:
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        raise ConfigError(f"paths.outputs: {there} is not writable; give another folder with paths.outputs=...")
+    free, least = shutil.disk_usage(there).free / 2**20, _LEAST_FREE_BYTES / 2**20
+    if free < least:
+        raise ConfigError(f"paths.outputs: {there} has {free:.0f} MiB left on its disk, a study needs {least:.0f} MiB at least")
+
+
+def _sentence(objectives: Sequence[Objective]) -> str:
+    return " and ".join(
+        f"{'max' if objective.direction is Direction.MAXIMIZE else 'min'} {objective.metric} ({objective.reduction})"
+        for objective in objectives
+    )
+
+
+def _versions() -> dict[str, str]:
+    names = ("verl-sweep", "optuna", "hydra-core", "torch", "ray", "vllm", "transformers", "wandb")
+    found = {"python": sys.version.split()[0], "verl": verl_tree.version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,335 @@
+"""Makes trials happen on engines: writes their specifications, hands attempts to engines on slots, follows their files to the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from harness import command, preflight, records
+from harness.engine import Assignment
+from harness.errors import ConfigError, MissingMetric, NonFiniteMetric
+from harness.fingerprint import fingerprint
+from harness.launchers.base import EngineLauncher
+from harness.metrics import MetricReader
+from harness.objective import Curve
+from harness.paths import AttemptPaths, EnginePaths, StudyPaths, TrialPaths
+from harness.trackers.base import Tracker
+from harness.types import AttemptResult, Reason, RunState, Slot, StopRequest, StudyRecord, TrialResult, TrialSpec, TrialState
+from sweeps.compose import Composer
+from sweeps.config import Settings, trainer_config, unresolved
+from sweeps.loop import Outcome, Proposal, Update
+
+POLL_S = 0.1
+_RETRYABLE = (Reason.CRASHED, Reason.STALLED, Reason.LOST)
+
+
+@dataclass(slots=True)
+class LiveEngine:
+    """An engine on its slot. `served` counts the attempts it was given."""
+
+    paths: EnginePaths
+    fingerprint: str
+    served: int = 0
+    busy: bool = False
+
+
+@dataclass(slots=True)
+class LiveTrial:
+    """A trial that has a slot."""
+
+    spec: TrialSpec
+    paths: TrialPaths
+    config: dict[str, object]
+    slot: Slot
+    attempt: AttemptPaths
+    metrics: MetricReader
+    curves: tuple[Curve, ...]
+    first_slot_at: float
+    steps: int = 0
+    stop: StopRequest | None = None
+    trouble: Outcome | None = None  # decided here, while the engine still has to end
+
+
+@dataclass(slots=True)
+class TrialRunner:
+    """A `sweeps.loop.Runner` whose trials are supervised process trees."""
+
+    study: StudyPaths
+    record: StudyRecord
+    settings: Settings
+    composer: Composer
+    launcher: EngineLauncher
+    tracker: Tracker
+    _engines: dict[int, LiveEngine] = field(default_factory=dict)  # by slot
+    _trials: dict[int, LiveTrial] = field(default_factory=dict)  # by number
+    _next_engine: int = 0
+
+    def __post_init__(self) -> None:
+        self._next_engine = 1 + max((engine.number for engine in self.study.engines()), default=-1)
+
+    def free(self) -> int:
+        return sum(self._is_free(slot) for slot in self.launcher.slots())
+
+    def start(self, proposal: Proposal) -> Outcome | None:
+        """Writes the trial's specification and gives it a slot; a point that cannot be run is refused and costs none."""
+        paths = self.study.trial(proposal.number)
+        try:
+            config = self.composer.compose(proposal.overrides)
+            tree = trainer_config(config)
+            preflight.refuse(tree)
+        except ConfigError as error:
+            outcome = Outcome(state=TrialState.PRUNED, reason=Reason.REFUSED, message=str(error))
+            self._write_spec(paths, proposal, seed=0)
+            self._write_result(paths, outcome, started_at=time.time(), steps=0)
+            return outcome
+        spec = self._write_spec(paths, proposal, seed=int(tree["data"].get("seed") or 0), config=config)
+        self._launch(spec, paths, tree, first_slot_at=time.time())
+        return None
+
+    def updates(self) -> Iterable[Update]:
+        """One round over all that runs; sleeps first, so that the files can grow."""
+        time.sleep(POLL_S)
+        for number in list(self._trials):
+            yield self._follow(self._trials[number])
+
+    def stop(self, number: int, reason: Reason, message: str) -> None:
+        trial = self._trials[number]
+        if trial.stop is None:
+            grace_s = self.settings.limits.stop_grace_s
+            trial.stop = StopRequest(reason=reason, message=message, requested_at=time.time(), grace_s=grace_s)
+            records.replace(trial.attempt.stop, trial.stop)
+
+    def hurry(self) -> None:
+        """Ends every engine by force: the user is in haste."""
+        for engine in self._engines.values():
+            self.launcher.end(engine.paths)
+
+    def leave(self) -> None:
+        """Lets idle engines go, and waits until all that was started is gone."""
+        for engine in self._engines.values():
+            engine.paths.leave.touch()
+        while any(self.launcher.is_alive(engine.paths) for engine in self._engines.values()):
+            time.sleep(POLL_S)
+
+    # --- slots ---------------------------------------------------------------------------------------------------------------------
+
+    def _is_free(self, slot: Slot) -> bool:
+        engine = self._engines.get(slot.index)
+        return engine is None or not (engine.busy or (engine.served >= self.settings.serves and self.launcher.is_alive(engine.paths)))
+
+    def _launch(self, spec: TrialSpec, paths: TrialPaths, tree: Mapping[str, object], *, first_slot_at: float) -> None:
+        structure = fingerprint(tree)
+        slot = self._choose_slot(structure)
+        engine = self._engine_for(slot, structure)
+        attempt = paths.attempt(len(paths.attempts()))
+        attempt.root.mkdir()
+        run_id = command.run_id(self.study.name, self.record.created_at, spec.number)
+        attempt_spec = command.attempt_spec(
+            spec,
+            attempt,
+            tree,
+            run_id=run_id,
+            tracking=self.tracker.environment(spec, attempt, run_id=run_id),
+            loggers=tuple(self.tracker.loggers),
+            scratch=command.scratch_folder(self.study, engine.paths.number),
+            object_store_mib=self.settings.resources.object_store_mib,
+        )
+        records.write(attempt.spec, attempt_spec)
+        offset = engine.paths.log.stat().st_size if engine.paths.log.exists() else 0
+        records.append(attempt.events, "controller", "given_slot", slot=slot.name, engine=engine.paths.number, log_offset=offset)
+        records.write(engine.paths.assignment(engine.served), Assignment(attempt=str(attempt.root.absolute())))
+        if engine.served == 0:
+            self.launcher.start(engine.paths)
+        engine.served, engine.busy = engine.served + 1, True
+        self._trials[spec.number] = LiveTrial(
+            spec=spec,
+            paths=paths,
+            config=dict(tree),
+            slot=slot,
+            attempt=attempt,
+            metrics=MetricReader(attempt.metrics),
+            curves=tuple(Curve(objective) for objective in self.record.objectives),
+            first_slot_at=first_slot_at,
+        )
+
+    def _choose_slot(self, structure: str) -> Slot:
+        """A free slot whose engine can serve this structure, else one without an engine, else one whose engine has to go."""
+        free = [slot for slot in self.launcher.slots() if self._is_free(slot)]
+
+        def effort(slot: Slot) -> int:
+            engine = self._engines.get(slot.index)
+            if engine is None or not self.launcher.is_alive(engine.paths):
+                return 1
+            return 0 if engine.fingerprint == structure else 2
+
+        return min(free, key=effort)
+
+    def _engine_for(self, slot: Slot, structure: str) -> LiveEngine:
+        engine = self._engines.get(slot.index)
+        if engine is not None and self.launcher.is_alive(engine.paths):
+            if engine.fingerprint == structure and engine.served < self.settings.serves:
+                return engine
+            engine.paths.leave.touch()
+            while self.launcher.is_alive(engine.paths):
+                time.sleep(POLL_S)
+        return self._new_engine(slot, structure)
+
+    def _new_engine(self, slot: Slot, structure: str) -> LiveEngine:
+        paths = self.study.engine(self._next_engine)
+        self._next_engine += 1
+        paths.inbox.mkdir(parents=True)
+        spec = command.engine_spec(
+            self.study,
+            paths.number,
+            slot,
+            self.settings.module,
+            limits=self.settings.limits,
+            structure=structure,
+            serves=self.settings.serves,
+            threads=self.settings.resources.threads,
+            environment={},
+        )
+        records.write(paths.command, spec)
+        self._engines[slot.index] = LiveEngine(paths=paths, fingerprint=structure)
+        return self._engines[slot.index]
+
+    # --- following -----------------------------------------------------------------------------------------------------------------
+
+    def _follow(self, trial: LiveTrial) -> Update:
+        """State first, then metrics: what was written before the result is never missed."""
+        result = records.read_if_there(trial.attempt.result, AttemptResult)
+        if result is None and not self._engine_lives(trial):
+            result = records.read_if_there(trial.attempt.result, AttemptResult) or _lost(trial)
+        points = self._read(trial)
+        if result is None:
+            return Update(number=trial.spec.number, points=points)
+        if self._try_again(trial, result):
+            return Update(number=trial.spec.number, points=points)
+        return Update(number=trial.spec.number, points=points, outcome=self._end(trial, result))
+
+    def _engine_lives(self, trial: LiveTrial) -> bool:
+        return self.launcher.is_alive(self._engines[trial.slot.index].paths)
+
+    def _read(self, trial: LiveTrial) -> Sequence[tuple[int, float]]:
+        """New values of the first objective; a value that is not finite stops the trial."""
+        new: list[tuple[int, float]] = []
+        for point in trial.metrics.new_points():
+            trial.steps = max(trial.steps, point.step)
+            try:
+                values = [curve.add(point) for curve in trial.curves]
+            except NonFiniteMetric as error:
+                if trial.trouble is None:
+                    trial.trouble = Outcome(state=TrialState.FAIL, reason=Reason.NON_FINITE, message=str(error))
+                    self.stop(trial.spec.number, Reason.NON_FINITE, str(error))
+                break
+            if values[0] is not None:
+                new.append((point.step, values[0]))
+        return new
+
+    def _try_again(self, trial: LiveTrial, result: AttemptResult) -> bool:
+        if result.state is not RunState.FAILED or result.reason not in _RETRYABLE or trial.trouble is not None or trial.stop is not None:
+            return False
+        if trial.attempt.number + 1 >= self.settings.attempts:
+            return False
+        while self._engine_lives(trial):  # an engine in which an attempt failed is not trusted again
+            self.launcher.end(self._engines[trial.slot.index].paths)
+            time.sleep(POLL_S)
+        self._engines[trial.slot.index].busy = False
+        self._launch(trial.spec, trial.paths, trial.config, first_slot_at=trial.first_slot_at)
+        return True
+
+    def _end(self, trial: LiveTrial, result: AttemptResult) -> Outcome:
+        outcome = trial.trouble or _outcome(trial, result)
+        engine = self._engines[trial.slot.index]
+        engine.busy = False
+        if result.state is RunState.FAILED or result.forced:
+            engine.served = max(engine.served, self.settings.serves)  # never used again; its supervisor is ending it
+            engine.paths.leave.touch()
+        self._write_result(trial.paths, outcome, started_at=trial.first_slot_at, steps=trial.steps, trial=trial)
+        self._link_wandb(trial.paths)
+        del self._trials[trial.spec.number]
+        return outcome
+
+    # --- records -------------------------------------------------------------------------------------------------------------------
+
+    def _write_spec(self, paths: TrialPaths, proposal: Proposal, *, seed: int, config: DictConfig | None = None) -> TrialSpec:
+        spec = TrialSpec(
+            study=self.study.name,
+            number=proposal.number,
+            configuration=command.configuration_id(proposal.params),
+            params=dict(proposal.params),
+            overrides=proposal.overrides,
+            seed=seed,
+            created_at=time.time(),
+        )
+        paths.hydra.mkdir(parents=True)
+        records.write(paths.spec, spec)
+        records.write_yaml(paths.hydra / "overrides.yaml", list(proposal.overrides))
+        if config is not None:
+            records.write_yaml(paths.hydra / "config.yaml", unresolved(config))
+        return spec
+
+    def _link_wandb(self, trial: TrialPaths) -> None:
+        """Gathers the offline runs of all attempts in one folder, because wandb's own tools look into one."""
+        for run in (run for attempt in trial.attempts() for run in attempt.wandb_runs):
+            self.study.wandb.mkdir(exist_ok=True)
+            link = self.study.wandb / run.name
+            if not link.is_symlink():
+                link.symlink_to(Path("..") / run.relative_to(self.study.root))
+
+    def _write_result(
+        self, paths: TrialPaths, outcome: Outcome, *, started_at: float, steps: int, trial: LiveTrial | None = None
+    ) -> None:
+        ended_at = time.time()
+        seconds = ended_at - started_at if trial is not None else 0.0
+        result = TrialResult(
+            number=paths.number,
+            state=outcome.state,
+            reason=outcome.reason,
+            message=outcome.message,
+            values=outcome.values,
+            steps=steps,
+            attempts=len(paths.attempts()),
+            seconds=seconds,
+            gpu_seconds=seconds * (len(trial.slot.gpus) if trial is not None else 0),
+            startup_s=_startup_s(trial.attempt) if trial is not None else None,
+            slot=trial.slot.name if trial is not None else None,
+            ended_at=ended_at,
+        )
+        records.write(paths.result, result)
+
+
+def _outcome(trial: LiveTrial, result: AttemptResult) -> Outcome:
+    """What an attempt's end means for its trial."""
+    if result.state is RunState.SUCCEEDED:
+        return _completed(trial, result)
+    if result.state is RunState.STOPPED and result.reason is Reason.PRUNED:
+        return Outcome(state=TrialState.PRUNED, reason=Reason.PRUNED, message=result.message)
+    return Outcome(state=TrialState.FAIL, reason=result.reason, message=result.message)
+
+
+def _completed(trial: LiveTrial, result: AttemptResult) -> Outcome:
+    try:
+        values = tuple(curve.value() for curve in trial.curves)
+    except MissingMetric as error:
+        return Outcome(state=TrialState.FAIL, reason=Reason.NO_METRIC, message=str(error))
+    return Outcome(state=TrialState.COMPLETE, reason=Reason.FINISHED, message=result.message, values=values)
+
+
+def _lost(trial: LiveTrial) -> AttemptResult:
+    """The supervisor died without a word."""
+    return AttemptResult(
+        state=RunState.FAILED, reason=Reason.LOST, message="the supervisor died; see the engine's log", ended_at=time.time(), steps=trial.steps, forced=True
+    )
+
+
+def _startup_s(attempt: AttemptPaths) -> float | None:
+    """From being given a slot to the first training step."""
+    at = {event.name: event.at for event in records.events(attempt.events)}
+    if "given_slot" not in at or "training" not in at:
+        return None
+    return at["training"] - at["given_slot"]

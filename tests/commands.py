@@ -1,0 +1,90 @@
+"""The project's commands as real processes, and what they leave behind: records and, if something is wrong, living processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from harness import records
+from harness.paths import StudyPaths
+from harness.processes import COOKIE
+from harness.types import EngineSpec, TrialResult
+
+TIMEOUT_S = 120.0
+QUICK = ("drill.step_s=0.01", "drill.startup_s=0")  # a drill that is over in no time
+
+
+def start(program: str, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """One of the project's console scripts."""
+    script = shutil.which(program, path=str(Path(sys.executable).parent))
+    assert script is not None, f"{program} is not installed beside {sys.executable}"
+    # In a session of its own, as a terminal would give it one.
+    return subprocess.Popen(
+        [script, *arguments],
+        cwd=cwd,
+        env=environment(cwd),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(program: str, *arguments: str, cwd: Path, timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+    """To its end."""
+    process = start(program, *arguments, cwd=cwd)
+    out, err = process.communicate(timeout=timeout_s)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def drill(cwd: Path, *arguments: str, quick: bool = True) -> subprocess.CompletedProcess[str]:
+    """A study over the stand-in trainer."""
+    return run("verl-sweep", "-m", "experiment=drill", *(QUICK if quick else ()), *arguments, cwd=cwd)
+
+
+def environment(cwd: Path) -> dict[str, str]:
+    """Ours, without what would lead a command out of its folder."""
+    own = {"VERL_SWEEP_OUTPUTS", "CUDA_VISIBLE_DEVICES", "PYTHONWARNINGS"}
+    kept = {name: value for name, value in os.environ.items() if name not in own}
+    return {**kept, "VERL_SWEEP_ASSETS": str(cwd / "assets"), "COLUMNS": "200"}
+
+
+def results(study: StudyPaths) -> dict[int, TrialResult]:
+    """By trial."""
+    return {trial.number: records.read(trial.result, TrialResult) for trial in study.trials() if trial.result.exists()}
+
+
+def engine_specs(study: StudyPaths) -> list[EngineSpec]:
+    return [records.read(engine.command, EngineSpec) for engine in study.engines()]
+
+
+def left_alive(study: StudyPaths) -> list[int]:
+    """Processes that carry the cookie of one of the study's engines."""
+    cookies = {f"{COOKIE}={spec.engine}".encode() for spec in engine_specs(study)}
+    return [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit() and cookies & _environment_of(folder)]
+
+
+def listing(folder: Path) -> list[str]:
+    """Everything below a folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def wait_until(condition: Callable[[], object], *, meanwhile: Iterable[subprocess.Popen[str]] = ()) -> None:
+    """Fails where it never comes true, or one of the processes that should bring it about has ended."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        assert all(process.poll() is None for process in meanwhile), "the process ended before"
+        time.sleep(0.05)
+
+
+def _environment_of(process: Path) -> set[bytes]:
+    try:
+        return set((process / "environ").read_bytes().split(b"\0"))
+    except OSError:
+        return set()

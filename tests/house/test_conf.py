@@ -1,0 +1,71 @@
+"""Every yaml composes through the real primary configuration, and its verl tree resolves and would be accepted by verl."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
+
+from harness import preflight
+from harness.preflight import Finding, Severity
+from sweeps.config import read_settings, trainer_config
+
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf"
+DOORS = ROOT / "hydra_plugins" / "verl_sweep_conf"
+# Options that make sense only beside another one.
+BESIDE = {
+    "engine=megatron": ("resources=gpu_1", "rollout=vllm"),
+    "engine=fsdp": ("resources=gpu_1",),
+    "rollout=vllm": ("resources=gpu_1",),
+}
+# What an option leaves open, because nobody else can know it.
+OPEN = {"hydra/sweeper/sampler=partial_fixed": ("hydra.sweeper.sampler.fixed_params={lr:1e-5}",)}
+MADE_ON_THE_SPOT = ("actor_rollout_ref.model.path", "critic.model.path", "data.train_files", "data.val_files")
+
+
+def options(folder: Path) -> list[str]:
+    """As they are chosen on a command line: `group=option`."""
+    files = sorted(file.relative_to(folder) for file in folder.rglob("*.yaml") if file.parent != folder)
+    return [f"{file.parent}={file.stem}" for file in files]
+
+
+@pytest.fixture(autouse=True)
+def hydra_is_fresh(fresh_hydra: None) -> Iterator[None]:
+    with initialize_config_module("conf", version_base="1.3"):
+        yield
+
+
+def composed(*overrides: str) -> DictConfig:
+    return compose("config", overrides=["trainer.test_freq=1", *overrides], return_hydra_config=True)
+
+
+def refusals(config: DictConfig) -> list[Finding]:
+    findings = preflight.check(trainer_config(config))
+    return [finding for finding in findings if finding.severity is Severity.REFUSE and finding.key not in MADE_ON_THE_SPOT]
+
+
+@pytest.mark.parametrize("option", ["verl=ppo_trainer", *options(CONF)])
+def test_every_option_composes_to_what_verl_accepts(option: str) -> None:
+    config = composed(option, *BESIDE.get(option, ()))
+    assert refusals(config) == []
+    assert read_settings(config).objectives
+
+
+@pytest.mark.parametrize("option", options(DOORS))
+def test_every_option_of_the_doors_composes(option: str) -> None:
+    group, _, _ = option.partition("=")
+    config = composed(option, *OPEN.get(option, ()))
+    node = config.hydra
+    for name in group.split("/")[1:]:
+        node = node[name]
+    assert isinstance(node._target_, str)
+
+
+def test_every_yaml_says_in_its_first_line_what_it_is() -> None:
+    files = [*CONF.rglob("*.yaml"), *DOORS.rglob("*.yaml")]
+    heads = {file: file.read_text().removeprefix("# @package _global_\n").split("\n")[0] for file in files}
+    assert [str(file.relative_to(ROOT)) for file, head in heads.items() if not head.startswith("# ")] == []

@@ -1,0 +1,330 @@
+"""Whole studies over the stand-in trainer, as real processes: what a user sees, what is on disk, and what is left alive (nothing)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import commands
+import optuna
+import pytest
+import yaml
+from commands import QUICK, drill, engine_specs, left_alive, results
+
+from harness import records
+from harness.metrics import MetricReader
+from harness.paths import AttemptPaths, StudyPaths
+from harness.types import AttemptResult, AttemptSpec, Event, Reason, RunState, StudyRecord, TrialSpec, TrialState
+from sweeps import storage
+
+STRONG, WEAK = ("3e-5", "2e-5"), ("1e-6", "2e-6")  # learning rates whose curves lie far apart
+WARM_UP = 30  # steps before the pruner looks
+GRID = ("hydra/sweeper/sampler=grid", "~hydra.sweeper.sampler.n_startup_trials")
+HELD = ("kl_coef=0.003", "rollout_n=16")
+MODES = ("crash", "hang", '"nan"', "silent", "deaf", "forking")
+NO_PRUNER = ("hydra/sweeper/pruner=none", "~hydra.sweeper.pruner.n_startup_trials", "~hydra.sweeper.pruner.n_warmup_steps")
+
+
+@pytest.fixture(scope="module")
+def pruned_command() -> tuple[str, ...]:
+    """Three points of four; the pruner's bound lies between the strong and the weak ones."""
+    pruner = ("hydra/sweeper/pruner=threshold", "~hydra.sweeper.pruner.n_startup_trials", "hydra.sweeper.pruner.lower=0.3")
+    space = (f"lr=choice({','.join(STRONG + WEAK)})", *HELD)
+    pace = ("drill.startup_s=0", "drill.step_s=0.04", "steps=60", f"hydra.sweeper.pruner.n_warmup_steps={WARM_UP}")
+    return (*GRID, *pruner, *pace, *space, "hydra.sweeper.n_trials=3", "study.name=pruned")
+
+
+@pytest.fixture(scope="module")
+def pruned_study(tmp_path_factory: pytest.TempPathFactory, pruned_command: Sequence[str]) -> tuple[CompletedProcess[str], StudyPaths]:
+    folder = tmp_path_factory.mktemp("pruned")
+    return drill(folder, *pruned_command, quick=False), StudyPaths(folder / "outputs" / "pruned")
+
+
+@pytest.fixture(scope="module")
+def misbehaved(tmp_path_factory: pytest.TempPathFactory) -> tuple[CompletedProcess[str], StudyPaths]:
+    """One trial of each way to go wrong."""
+    folder = tmp_path_factory.mktemp("modes")
+    limits = ("limits.silence_s=4", "limits.term_grace_s=0.3", "hydra.sweeper.max_failure_rate=1", "resources.slots=3")
+    modes = (f"drill.mode=choice({','.join(MODES)})", "drill.at=0.8", "steps=10", "lr=3e-5", *HELD)
+    return drill(folder, *GRID, *NO_PRUNER, *limits, *modes, "study.name=modes"), StudyPaths(folder / "outputs" / "modes")
+
+
+@pytest.fixture
+def copied(pruned_study: tuple[CompletedProcess[str], StudyPaths], tmp_path: Path) -> StudyPaths:
+    """The pruned study in another folder, to be changed."""
+    shutil.copytree(pruned_study[1].root, tmp_path / "outputs" / "pruned")
+    return StudyPaths(tmp_path / "outputs" / "pruned")
+
+
+def of_mode(study: StudyPaths, mode: str) -> int:
+    """The number of the trial with that mode."""
+    (number,) = [trial.number for trial in study.trials() if records.read(trial.spec, TrialSpec).params["drill.mode"] == mode]
+    return number
+
+
+def attempt_of(study: StudyPaths, mode: str) -> AttemptPaths:
+    return study.trial(of_mode(study, mode)).attempt(0)
+
+
+def engine_of(study: StudyPaths, attempt: AttemptPaths) -> list[Event]:
+    """What happened to the engine that served an attempt."""
+    (given,) = [event for event in records.events(attempt.events) if event.name == "given_slot"]
+    return list(records.events(study.engine(given.data["engine"]).events))
+
+
+def steps_logged(attempt: AttemptPaths) -> list[int]:
+    return [point.step for point in MetricReader(attempt.metrics).new_points()]
+
+
+def opened(study: StudyPaths) -> optuna.Study:
+    return optuna.load_study(study_name=study.name, storage=storage.journal(study.journal))
+
+
+def assert_nothing_left(study: StudyPaths) -> None:
+    assert left_alive(study) == []
+    assert [spec.scratch for spec in engine_specs(study) if Path(spec.scratch).exists()] == []
+
+
+# --- a study that goes well ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_ends_well_and_says_what_is_best(pruned_study: tuple[CompletedProcess[str], StudyPaths]) -> None:
+    ran, study = pruned_study
+    assert (ran.returncode, ran.stderr) == (0, "")
+    best = yaml.safe_load(study.results.read_text())
+    assert f"{best['best_params']['lr']:g}" in {f"{float(lr):g}" for lr in STRONG}
+    assert f"Best trial {max(results(study).values(), key=lambda result: result.values or (0,)).number} of 3 in pruned" in ran.stdout
+
+
+def test_strong_trials_complete_and_weak_ones_are_pruned(pruned_study: tuple[CompletedProcess[str], StudyPaths]) -> None:
+    _, study = pruned_study
+    for number, result in results(study).items():
+        strong = records.read(study.trial(number).spec, TrialSpec).params["lr"] in map(float, STRONG)
+        assert (result.state, result.reason) == ((TrialState.COMPLETE, Reason.FINISHED) if strong else (TrialState.PRUNED, Reason.PRUNED))
+        assert result.steps == 60 if strong else WARM_UP <= result.steps < 60
+    assert {result.state for result in results(study).values()} == {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+def test_a_pruned_trial_stops_by_itself_at_a_step_boundary(pruned_study: tuple[CompletedProcess[str], StudyPaths]) -> None:
+    _, study = pruned_study
+    for number, result in results(study).items():
+        if result.state is TrialState.PRUNED:
+            attempt = study.trial(number).attempt(0)
+            end = records.read(attempt.result, AttemptResult)
+            assert (end.state, end.forced) == (RunState.STOPPED, False)
+            assert end.steps == steps_logged(attempt)[-1] == result.steps
+            assert [event.name for event in engine_of(study, attempt)] == ["started", "ended"]
+
+
+def test_a_freed_slot_is_given_to_the_next_trial(pruned_study: tuple[CompletedProcess[str], StudyPaths]) -> None:
+    """One engine after the other on each slot, and no slot stands empty."""
+    _, study = pruned_study
+    by_slot: dict[str, list[Event]] = {}
+    for engine in study.engines():
+        started, ended = records.events(engine.events)
+        by_slot.setdefault(started.data["slot"], []).extend([started, ended])
+    assert set(by_slot) == {"cpu:0", "cpu:1"}
+    assert sorted(len(events) for events in by_slot.values()) == [2, 4]
+    for events in by_slot.values():
+        assert all(one.at <= other.at for one, other in pairwise(events))
+
+
+def test_the_records_are_complete_and_agree_with_optuna(pruned_study: tuple[CompletedProcess[str], StudyPaths]) -> None:
+    _, study = pruned_study
+    record = records.read(study.record, StudyRecord)
+    assert (record.n_trials, record.knobs, record.total_steps) == (3, ("lr",), 60)
+    told = opened(study).trials
+    assert len(told) == 3
+    for trial in told:
+        paths = study.trial(trial.number)
+        spec, result = records.read(paths.spec, TrialSpec), results(study)[trial.number]
+        assert (dict(spec.params), result.state.value) == (trial.params, trial.state.name)
+        assert (trial.user_attrs["reason"], trial.user_attrs["message"]) == (result.reason.value, result.message)
+        assert set(trial.intermediate_values) <= set(steps_logged(paths.attempt(0)))
+        assert yaml.safe_load((paths.hydra / "overrides.yaml").read_text()) == list(spec.overrides)
+        assert yaml.safe_load((paths.hydra / "config.yaml").read_text())["lr"] == spec.params["lr"]
+        attempt = records.read(paths.attempt(0).spec, AttemptSpec)
+        assert attempt.config["actor_rollout_ref"]["actor"]["optim"]["lr"] == spec.params["lr"]
+        assert [event.name for event in records.events(paths.attempt(0).events)] == ["given_slot", "accepted", "training"]
+        if result.values is not None:
+            assert result.values == tuple(trial.values)
+
+
+def test_nothing_is_left_of_a_study_that_went_well(pruned_study: tuple[CompletedProcess[str], StudyPaths]) -> None:
+    assert_nothing_left(pruned_study[1])
+
+
+def test_the_same_command_again_runs_nothing_more_and_more_trials_go_on_to_the_new_total(
+    copied: StudyPaths, pruned_command: Sequence[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copied.root.rglob("*") if "trial-" in str(path) or "engine-" in str(path)}
+    again = drill(copied.root.parents[1], *pruned_command, quick=False)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert before == {path: path.stat().st_mtime_ns for path in copied.root.rglob("*") if "trial-" in str(path) or "engine-" in str(path)}
+    assert "Best trial" in again.stdout
+
+    more = drill(copied.root.parents[1], *pruned_command[:-2], "hydra.sweeper.n_trials=4", "study.name=pruned", quick=False)
+    assert (more.returncode, more.stderr) == (0, "")
+    assert sorted(results(copied)) == [0, 1, 2, 3]
+    assert len({trial.params["lr"] for trial in opened(copied).trials}) == 4
+    assert records.read(copied.record, StudyRecord).n_trials == 4
+
+
+# --- trials that go wrong --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "state", "reason", "message"),
+    [
+        ("crash", TrialState.FAIL, Reason.CRASHED, "RuntimeError: drill: told to crash"),
+        ("hang", TrialState.FAIL, Reason.STALLED, "no metric and no log line for 4 s"),
+        ("nan", TrialState.FAIL, Reason.NON_FINITE, "val-core/drill/acc/mean@1 is nan at step 8: the training diverged"),
+        (
+            "silent",
+            TrialState.FAIL,
+            Reason.NO_METRIC,
+            "objective.metric: no logged metric matches 'val-core/*/acc/mean@1'; seen: none at all",
+        ),
+        ("deaf", TrialState.FAIL, Reason.STALLED, "no metric and no log line for 4 s"),
+        ("forking", TrialState.COMPLETE, Reason.FINISHED, "trained 10 steps"),
+    ],
+)
+def test_a_trial_that_goes_wrong_ends_with_its_reason(
+    misbehaved: tuple[CompletedProcess[str], StudyPaths], mode: str, state: TrialState, reason: Reason, message: str
+) -> None:
+    result = results(misbehaved[1])[of_mode(misbehaved[1], mode)]
+    assert (result.state, result.reason, result.message) == (state, reason, message)
+
+
+def test_other_trials_go_on_beside_those_that_go_wrong(misbehaved: tuple[CompletedProcess[str], StudyPaths]) -> None:
+    ran, study = misbehaved
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert len(results(study)) == len(MODES)
+
+
+@pytest.mark.parametrize(("mode", "rungs"), [("hang", ["sigterm"]), ("deaf", ["sigterm", "sigkill"])])
+def test_a_stalled_engine_is_ended_rung_by_rung(misbehaved: tuple[CompletedProcess[str], StudyPaths], mode: str, rungs: list[str]) -> None:
+    _, study = misbehaved
+    attempt = attempt_of(study, mode)
+    end = records.read(attempt.result, AttemptResult)
+    assert (end.state, end.forced, end.steps) == (RunState.FAILED, True, 7)
+    assert [event.name for event in engine_of(study, attempt)] == ["started", "force", *rungs, "ended"]
+
+
+def test_children_that_got_away_are_ended_with_their_engine(misbehaved: tuple[CompletedProcess[str], StudyPaths]) -> None:
+    _, study = misbehaved
+    events = {event.name: event.data for event in engine_of(study, attempt_of(study, "forking"))}
+    assert events["ended"]["exit_code"] == 0
+    assert events["ended"]["killed"] >= 3  # one a step that ignores SIGTERM
+
+
+def test_nothing_is_left_of_those_that_went_wrong(misbehaved: tuple[CompletedProcess[str], StudyPaths]) -> None:
+    assert_nothing_left(misbehaved[1])
+
+
+def test_a_crashed_trial_is_tried_again_in_another_engine(tmp_path: Path) -> None:
+    ran = commands.run("verl-sweep", "experiment=drill", *QUICK, "drill.mode=crash", "limits.attempts=2", "study.name=twice", cwd=tmp_path)
+    assert ran.stderr == ""
+    (study,) = [StudyPaths(folder) for folder in (tmp_path / "outputs").iterdir()]
+    (result,) = results(study).values()
+    assert (result.state, result.reason, result.attempts) == (TrialState.FAIL, Reason.CRASHED, 2)
+    first, second = study.trial(0).attempts()
+    assert records.read(first.spec, AttemptSpec).run_id == records.read(second.spec, AttemptSpec).run_id
+    given = [event.data["engine"] for attempt in (first, second) for event in records.events(attempt.events) if event.name == "given_slot"]
+    assert given == [0, 1]
+    assert_nothing_left(study)
+
+
+def test_more_failures_than_allowed_are_one_sentence_and_exit_status_1(tmp_path: Path) -> None:
+    options = ("hydra.sweeper.max_failure_rate=0", "resources.slots=1", "study.name=failing", "drill.mode=crash")
+    ran = drill(tmp_path, *options)
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        "verl-sweep: 1 of 12 trials failed, more than max_failure_rate=0 allows; trial 0: RuntimeError: drill: told to crash\n"
+    )
+    assert_nothing_left(StudyPaths(tmp_path / "outputs" / "failing"))
+
+
+# --- other ways to run -----------------------------------------------------------------------------------------------------------------
+
+
+def test_one_trial_alone_prints_its_value(tmp_path: Path) -> None:
+    ran = commands.run("verl-sweep", "experiment=drill", *QUICK, "lr=3e-5", "study.name=alone", cwd=tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    (study,) = [StudyPaths(folder) for folder in (tmp_path / "outputs").iterdir()]
+    (result,) = results(study).values()
+    assert result.values is not None
+    assert f"{result.values[0]:.4g}" in ran.stdout
+    assert_nothing_left(study)
+
+
+def test_one_engine_serves_several_trials_that_differ_in_hot_knobs_only(tmp_path: Path) -> None:
+    ran = drill(
+        tmp_path, *NO_PRUNER, "rollout_n=16", "reuse.attempts=3", "resources.slots=1", "hydra.sweeper.n_trials=4", "study.name=reused"
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    study = StudyPaths(tmp_path / "outputs" / "reused")
+    assert [len(list(engine.inbox.iterdir())) for engine in study.engines()] == [3, 1]
+    assert {result.state for result in results(study).values()} == {TrialState.COMPLETE}
+    assert_nothing_left(study)
+
+
+def test_a_study_of_two_objectives_leaves_its_pareto_front(tmp_path: Path) -> None:
+    objectives = ('objective.metric=["val-core/*/acc/mean@1","response_length/mean"]', "objective.direction=[maximize,minimize]")
+    ran = drill(tmp_path, *objectives, "hydra.sweeper.n_trials=2", "study.name=two")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    study = StudyPaths(tmp_path / "outputs" / "two")
+    assert all(result.values is not None and len(result.values) == 2 for result in results(study).values())
+    front = yaml.safe_load(study.results.read_text())["solutions"]
+    assert {json.dumps(point) for point in front} <= {
+        json.dumps({"params": dict(trial.params), "values": list(trial.values)}) for trial in opened(study).trials
+    }
+    assert opened(study).metric_names == ["val-core/*/acc/mean@1", "response_length/mean"]
+
+
+def test_an_interrupted_study_stops_at_once_and_goes_on_later_to_its_total(tmp_path: Path) -> None:
+    command = ("-m", "experiment=drill", *NO_PRUNER, "drill.startup_s=0", "hydra.sweeper.n_trials=3", "study.name=broken-off")
+    study = StudyPaths(tmp_path / "outputs" / "broken-off")
+    controller = commands.start("verl-sweep", *command, "steps=5000", cwd=tmp_path)
+    commands.wait_until(lambda: all(study.trial(number).attempt(0).metrics.exists() for number in (0, 1)), meanwhile=[controller])
+    controller.send_signal(signal.SIGINT)
+    out, err = controller.communicate(timeout=commands.TIMEOUT_S)
+    assert err == ""
+    assert "SIGINT: stopping the running trials at their next step; once more to end them at once" in out
+    assert {number: result.reason for number, result in results(study).items()} == {0: Reason.INTERRUPTED, 1: Reason.INTERRUPTED}
+    for number in (0, 1):
+        end = records.read(study.trial(number).attempt(0).result, AttemptResult)
+        assert (end.state, end.forced) == (RunState.STOPPED, False)
+    assert_nothing_left(study)
+
+    later = commands.run("verl-sweep", *command, "steps=10", "drill.step_s=0.01", cwd=tmp_path)
+    assert (later.returncode, later.stderr) == (0, "")
+    reasons = [result.reason for result in results(study).values()]
+    assert reasons == [Reason.INTERRUPTED] * 2 + [Reason.FINISHED] * 3
+    assert_nothing_left(study)
+
+
+def test_a_second_interrupt_ends_a_deaf_engine_by_force(tmp_path: Path) -> None:
+    command = (
+        "experiment=drill",
+        "drill.mode=deaf",
+        "drill.at=0.001",
+        "drill.startup_s=0",
+        "limits.term_grace_s=0.2",
+        "limits.stop_grace_s=1000",
+    )
+    controller = commands.start("verl-sweep", *command, "study.name=deaf", cwd=tmp_path)
+    commands.wait_until(lambda: list(tmp_path.glob("outputs/*/trial-0000/attempt-0/metrics.jsonl")), meanwhile=[controller])
+    (study,) = [StudyPaths(folder) for folder in (tmp_path / "outputs").iterdir()]
+    controller.send_signal(signal.SIGINT)
+    commands.wait_until(study.trial(0).attempt(0).stop.exists, meanwhile=[controller])
+    controller.send_signal(signal.SIGINT)
+    controller.communicate(timeout=commands.TIMEOUT_S)
+    assert results(study)[0].reason is Reason.INTERRUPTED
+    assert records.read(study.trial(0).attempt(0).result, AttemptResult).forced
+    assert_nothing_left(study)

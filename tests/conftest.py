@@ -8,8 +8,8 @@ import pytest
 
 
 @pytest.fixture
-def fresh_hydra() -> Iterator[None]:
-    """Hydra starts at most once in a process unless its global state is cleared."""
+def fresh_hydra(hydra_restore_singletons: None) -> Iterator[None]:
+    """Hydra starts at most once in a process unless its global state is cleared, and remembers the version it was started with."""
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()

@@ -52,7 +52,7 @@ CHAIN_SUM = Task(
 ARITHMETIC = Task(
     source="arithmetic",
     dataset="chain_sum",
-    options={"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2},
+    options={"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1},
     prompt="What is {problem}? Answer with one number only.",
     sizes={"train": 512, "test": 32},
 )

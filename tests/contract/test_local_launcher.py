@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
+from hydra import version
 from hydra.core.plugins import Plugins
+from hydra.errors import Hydra14MigrationWarning
 from hydra.plugins.launcher import Launcher
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 
 # The suite starts Hydra without a version_base, which Hydra itself warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:\\s*Future Hydra versions will no longer change working directory:UserWarning")
+
+
+@pytest.fixture(autouse=True)
+def no_version(hydra_restore_singletons: None) -> None:
+    """As in a process of its own, whatever version other tests have asked Hydra for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Hydra14MigrationWarning)  # of what the suite relies on
+        version.setbase("1.1")
 
 
 def test_hydra_discovers_the_launcher() -> None:

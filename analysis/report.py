@@ -7,7 +7,6 @@ from pathlib import Path
 
 from harness import records
 from harness.digest import cost_line, failures, latest_and_best, next_commands, numbers, ranked, seeds_note, untold
-from harness.paths import StudyPaths
 from harness.status import StudyStatus
 from harness.types import TrialState
 from harness.wording import aligned, cause, compact, definition, duration, exact, short_names, summary_line

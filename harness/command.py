@@ -52,7 +52,7 @@ def engine_spec(
     threads: int,
     environment: Mapping[str, str],
 ) -> EngineSpec:
-    """A process tree that serves attempts on a slot; `module` is the program that does, `threads` what each of its processes may compute with."""
+    """A process tree that serves attempts on a slot: the program `module`, each of whose processes may compute with `threads`."""
     folder = study.engine(number).root
     return EngineSpec(
         engine=engine_name(study, number),

@@ -11,6 +11,7 @@ HarnessError
     RunFailed                   carries the kind
     RunTimeout
     RunStalled
+  StudyInterrupted              exit status 130; the same command goes on
   MetricError
     MissingMetric               carries the names that were seen
     NonFiniteMetric             carries the step
@@ -25,6 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130  # as a shell reports SIGINT
 
 
 class HarnessError(Exception):
@@ -93,6 +95,10 @@ class RunTimeout(RunError):
 
 class RunStalled(RunError):
     """The attempt wrote no metric and no log line for longer than its silence limit."""
+
+
+class StudyInterrupted(HarnessError):
+    """A signal stopped the study before its last trial."""
 
 
 class MetricError(HarnessError):

@@ -34,6 +34,9 @@ HOT = (
     "actor_rollout_ref.actor.ppo_epochs",
     "actor_rollout_ref.actor.data_loader_seed",
     "actor_rollout_ref.rollout.n",
+    "actor_rollout_ref.actor.rollout_n",  # verl's copies of it
+    "actor_rollout_ref.ref.rollout_n",
+    "critic.rollout_n",
     "actor_rollout_ref.rollout.temperature",
     "algorithm.kl_ctrl.kl_coef",
     "data.seed",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import pairwise
 
 from harness.errors import MissingMetric, NonFiniteMetric
 from harness.types import Direction, MetricPoint, Objective, Reduction
@@ -66,8 +67,7 @@ def reduce(curve: Sequence[tuple[int, float]], objective: Objective) -> float:
     span = curve[-1][0] - curve[0][0]
     if span == 0:
         return values[-1]
-    pairs = zip(curve, curve[1:], strict=False)
-    return sum((s1 - s0) * (v0 + v1) / 2 for (s0, v0), (s1, v1) in pairs) / span
+    return sum((s1 - s0) * (v0 + v1) / 2 for (s0, v0), (s1, v1) in pairwise(curve)) / span
 
 
 def better(one: float, other: float, direction: Direction) -> bool:

@@ -1,4 +1,4 @@
-"""Stands beside one engine and outlives the controller: starts it, keeps its limits, ends its whole tree, and writes what it could not write.
+"""Stands beside one engine and outlives the controller: starts it, keeps its limits, ends its whole tree, writes what it could not.
 
 `python -m harness.supervisor <engine folder>`. It speaks by files alone and never decides which trial deserves to live.
 """

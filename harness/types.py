@@ -132,7 +132,7 @@ class AttemptSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineSpec:
-    """A process tree to be started on a slot. `environment` holds additions to the supervisor's own; secrets are inherited, never recorded."""
+    """A process tree to be started on a slot. `environment` is added to the supervisor's own; secrets are inherited, never recorded."""
 
     engine: str
     slot: Slot

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from harness.errors import EXIT_BAD_INPUT, ConfigError, HarnessError
+from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, ConfigError, HarnessError, StudyInterrupted
 
 
 def main() -> None:
@@ -29,12 +29,14 @@ def _one_sentence() -> Iterator[None]:
         yield
     except ConfigError as error:
         _fail(str(error), EXIT_BAD_INPUT)
+    except StudyInterrupted as error:
+        _fail(str(error), EXIT_INTERRUPTED)
     except HarnessError as error:
         _fail(str(error), 1)
     except (HydraException, OmegaConfBaseException) as error:
         _fail(str(_explained(error)), EXIT_BAD_INPUT)
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        _fail("interrupted", EXIT_INTERRUPTED)
 
 
 def _application() -> None:

@@ -146,7 +146,7 @@ def _objectives(node: Mapping[str, Any]) -> tuple[Objective, ...]:
     reductions = _listed(node["reduction"])
     if len(directions) not in (1, len(metrics)) or len(reductions) not in (1, len(metrics)):
         raise ConfigError(
-            f"objective: {len(metrics)} metrics, {len(directions)} directions and {len(reductions)} reductions: give each its own, or all one"
+            f"objective: {len(metrics)} metrics, {len(directions)} directions and {len(reductions)} reductions: one each, or one for all"
         )
     return tuple(
         Objective(

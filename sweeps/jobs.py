@@ -41,8 +41,8 @@ def engine_launcher(config: Any, *, slots: int | None, gpus_per_slot: int, gpus:
     """Builds the `engines` of a launcher's configuration for its slots."""
     if not isinstance(config, Mapping | DictConfig) or "_target_" not in config:
         raise ConfigError(f"hydra.launcher.engines: expected a mapping with _target_, got {config!r}")
-    built = instantiate(config, _partial_=True)(slots=slots_for(slots=slots, gpus_per_slot=gpus_per_slot, gpus=gpus))
-    return built  # type: ignore[no-any-return] # a protocol: any object with its methods
+    engines: EngineLauncher = instantiate(config, _partial_=True)(slots=slots_for(slots=slots, gpus_per_slot=gpus_per_slot, gpus=gpus))
+    return engines
 
 
 @dataclass(slots=True)

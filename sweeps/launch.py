@@ -18,10 +18,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from harness import records
-from harness.errors import ConfigError
+from harness.errors import ConfigError, HarnessError, StudyInterrupted
 from harness.launchers.base import EngineLauncher
 from harness.paths import StudyPaths
-from harness.types import Reason, StopRequest, StudyRecord
+from harness.types import Reason, StopRequest, StudyRecord, TrialResult, TrialState
 from sweeps import assets, study
 from sweeps.compose import Composer
 from sweeps.config import Settings, read_settings, with_hydra
@@ -68,18 +68,23 @@ def launch_trial(loader: ConfigLoader, config: DictConfig, overrides: list[str])
     else:
         name = settings.study
     options = {"n_trials": 1, "n_jobs": 1, "max_failure_rate": 1.0, "storage": None}
-    return _Launch(
+    paths = StudyPaths(settings.outputs / name)
+    value = _Launch(
         config=with_hydra(config),
         loader=loader,
         settings=settings,
         space=Space(distributions={}, fixed=tuple(overrides)),
-        paths=StudyPaths(settings.outputs / name),
+        paths=paths,
         sampler=optuna.samplers.RandomSampler(seed=0),
         pruner=optuna.pruners.NopPruner(),
         n_trials=1,
         options=options,
         custom=None,
     ).run()
+    result = records.read(paths.trial(0).result, TrialResult)
+    if result.state is not TrialState.COMPLETE:
+        raise HarnessError(f"the trial ended as {result.state} ({result.reason}): {result.message}")
+    return value
 
 
 class _Launch:
@@ -151,6 +156,8 @@ class _Launch:
                 runner.leave()
         study.write_results(handle, self.paths.results)
         spectator.close_with_result()
+        if interrupts.seen is not None:
+            raise StudyInterrupted(f"{interrupts.seen.name}: interrupted; the same command goes on with the study")
         return _best_value(handle)
 
     def _engine_launcher(self) -> EngineLauncher:

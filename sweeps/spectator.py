@@ -21,6 +21,7 @@ class Spectator:
     """A `sweeps.loop.Audience` that looks for itself, at its own pace."""
 
     def __init__(self, paths: StudyPaths) -> None:
+        self._paths = paths
         self._console = Console()
         self._watch = StudyWatch(paths)
         self._seen: StudyStatus | None = None
@@ -50,16 +51,18 @@ class Spectator:
         """Reads the records, and shows what they say now."""
         before, self._seen = self._seen, self._watch.refresh()
         self._looked = time.monotonic()
+        for line in wording.changes(before, self._seen):
+            self._log(line)
+            if self._live is None:
+                self._print(line)
         if self._live is not None:
             self._live.update(screen.Screen(self._seen, time.time()), refresh=True)
-        else:
-            for line in wording.changes(before, self._seen):
-                self.say(line)
         return self._seen
 
     def say(self, text: str) -> None:
-        """One line, above the table where there is one."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        """One line, above the table where there is one, and in the study's log."""
+        self._log(text)
+        self._print(text)
 
     def close_with_result(self) -> None:
         """The block that a study ends with."""
@@ -67,3 +70,10 @@ class Spectator:
         if self._live is not None:
             self._live.stop()
         self._console.print(screen.closing(status))
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def _log(self, text: str) -> None:
+        with self._paths.log.open("a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")

@@ -85,7 +85,9 @@ def proposer(space: Space, custom: CustomSpace | None, config: DictConfig) -> An
     return propose
 
 
-def _sweep_tasks(context: HydraContext, task_function: TaskFunction, config: DictConfig, options: dict[str, Any], arguments: list[str]) -> None:
+def _sweep_tasks(
+    context: HydraContext, task_function: TaskFunction, config: DictConfig, options: dict[str, Any], arguments: list[str]
+) -> None:
     """As hydra-optuna-sweeper does it: `n_trials` more trials of the study, results beside the jobs' folders."""
     directions = directions_of(options["direction"])
     space, custom = read_space(options, arguments, context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -26,16 +27,16 @@ class StreamingLauncher(Protocol):
 def outcome_of(result: JobReturn, directions: int) -> Outcome:
     """A task function's return value is what it was asked for: a number, or as many as there are directions."""
     if result.status is not JobStatus.COMPLETED:
-        return Outcome(state=TrialState.FAIL, reason=Reason.CRASHED, message=f"{type(result._return_value).__name__}: {result._return_value}")
+        return _failed(Reason.CRASHED, f"{type(result._return_value).__name__}: {result._return_value}")
     returned = result.return_value
     try:
         values = tuple(float(value) for value in (returned if directions > 1 else [returned]))
     except (TypeError, ValueError):
-        return Outcome(state=TrialState.FAIL, reason=Reason.NO_METRIC, message=f"the task function returned {returned!r}, not {_numbers(directions)}")
+        return _failed(Reason.NO_METRIC, f"the task function returned {returned!r}, not {_numbers(directions)}")
     if len(values) != directions:
-        return Outcome(state=TrialState.FAIL, reason=Reason.NO_METRIC, message=f"the task function returned {len(values)} values, not {_numbers(directions)}")
-    if any(value != value for value in values):
-        return Outcome(state=TrialState.FAIL, reason=Reason.NON_FINITE, message="the task function returned NaN")
+        return _failed(Reason.NO_METRIC, f"the task function returned {len(values)} values, not {_numbers(directions)}")
+    if any(math.isnan(value) for value in values):
+        return _failed(Reason.NON_FINITE, "the task function returned NaN")
     return Outcome(state=TrialState.COMPLETE, reason=Reason.FINISHED, message="", values=values)
 
 
@@ -92,6 +93,10 @@ class StreamRunner:
 
     def stop(self, number: int, reason: Reason, message: str) -> None:
         """A task function has no step boundary: it ends by itself."""
+
+
+def _failed(reason: Reason, message: str) -> Outcome:
+    return Outcome(state=TrialState.FAIL, reason=reason, message=message)
 
 
 def _numbers(directions: int) -> str:

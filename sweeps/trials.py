@@ -281,9 +281,7 @@ class TrialRunner:
             if not link.is_symlink():
                 link.symlink_to(Path("..") / run.relative_to(self.study.root))
 
-    def _write_result(
-        self, paths: TrialPaths, outcome: Outcome, *, started_at: float, steps: int, trial: LiveTrial | None = None
-    ) -> None:
+    def _write_result(self, paths: TrialPaths, outcome: Outcome, *, started_at: float, steps: int, trial: LiveTrial | None = None) -> None:
         ended_at = time.time()
         seconds = ended_at - started_at if trial is not None else 0.0
         result = TrialResult(
@@ -323,7 +321,12 @@ def _completed(trial: LiveTrial, result: AttemptResult) -> Outcome:
 def _lost(trial: LiveTrial) -> AttemptResult:
     """The supervisor died without a word."""
     return AttemptResult(
-        state=RunState.FAILED, reason=Reason.LOST, message="the supervisor died; see the engine's log", ended_at=time.time(), steps=trial.steps, forced=True
+        state=RunState.FAILED,
+        reason=Reason.LOST,
+        message="the supervisor died; see the engine's log",
+        ended_at=time.time(),
+        steps=trial.steps,
+        forced=True,
     )
 
 

@@ -55,7 +55,8 @@ def folder() -> Path:
     spec = importlib.util.find_spec("verl")  # finds a top-level package without running it
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
-            "verl is not installed in this environment; install the extra that fits the machine: pip install 'verl-sweep[gpu]' or 'verl-sweep[cpu]'"
+            "verl is not installed in this environment; install the extra that fits the machine: "
+            "pip install 'verl-sweep[gpu]' or 'verl-sweep[cpu]'"
         )
     return Path(spec.submodule_search_locations[0]) / "trainer" / "config"
 

@@ -14,7 +14,7 @@ from harness.inside.replay import OrderedReplayBuffer
 from harness.types import StopRequest
 
 
-class Stopped(Exception):  # noqa: N818 (a stop is a decision, not an error)
+class Stopped(Exception):  # a decision, not an error
     """The attempt was asked to stop while it waited for answers; the step under way is given up."""
 
     def __init__(self, request: StopRequest) -> None:

@@ -13,7 +13,7 @@ MODEL = "actor_rollout_ref.model"
 OWN_LIBRARY = "harness."  # our own external_lib registers a platform and a rollout, never an estimator or a loss
 
 
-class Absent(KeyError):  # noqa: N818 - no failure: the rule that asked does not apply
+class Absent(KeyError):  # no failure: the rule that asked does not apply
     """A key that this tree does not have, or has with another type: the rule that asked does not apply."""
 
 

@@ -294,7 +294,7 @@ def test_an_interrupted_study_stops_at_once_and_goes_on_later_to_its_total(tmp_p
     commands.wait_until(lambda: all(study.trial(number).attempt(0).metrics.exists() for number in (0, 1)), meanwhile=[controller])
     controller.send_signal(signal.SIGINT)
     out, err = controller.communicate(timeout=commands.TIMEOUT_S)
-    assert err == ""
+    assert (controller.returncode, err) == (130, "verl-sweep: SIGINT: interrupted; the same command goes on with the study\n")
     assert "SIGINT: stopping the running trials at their next step; once more to end them at once" in out
     assert {number: result.reason for number, result in results(study).items()} == {0: Reason.INTERRUPTED, 1: Reason.INTERRUPTED}
     for number in (0, 1):

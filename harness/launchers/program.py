@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -10,7 +11,9 @@ from harness.errors import ConfigError
 
 def run_program(module: str, *arguments: str) -> None:
     """Raises ConfigError with the last line that the program said where it fails."""
-    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}  # else torch is compiled anew by the next process that imports it
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         raise ConfigError(f"{module} {' '.join(arguments)}: {said[-1] if said else f'exit status {done.returncode}'}")

@@ -40,10 +40,13 @@ smollm2: $(DONE) ## one trial on SmolLM2-135M-Instruct's real weights (slow)
 	@$(BIN)/verl-sweep experiment=smollm2_arithmetic
 
 test: $(DONE) ## the tests, a real verl study among them (10 minutes at most)
-	@$(BIN)/pytest -q -m 'not slow and not gpu'
+	@# Two at a time, but for real verl: two trainings on two cores slow each other three to six times.
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not verl and not slow and not gpu'
+	@$(BIN)/pytest -q -m 'verl and not slow and not gpu'
 
 test-all: $(DONE) ## the slow tests too
-	@$(BIN)/pytest -q -m 'not gpu'
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not verl and not gpu'
+	@$(BIN)/pytest -q -m 'verl and not gpu'
 
 check: $(DONE) ## lint, types, import floors
 	@$(BIN)/ruff check .
@@ -55,9 +58,9 @@ picture: $(DONE) ## the README's picture, from a study that ran (STUDY=demo)
 	@$(BIN)/python docs/picture.py $(or $(STUDY),demo)
 
 benchmarks: $(DONE) ## the tables of docs/benchmarks.md
-	@$(BIN)/python benchmarks/startup.py
-	@$(BIN)/python benchmarks/throughput.py
-	@$(BIN)/python benchmarks/optuna_calls.py
+	@$(BIN)/python -m benchmarks.startup
+	@$(BIN)/python -m benchmarks.throughput
+	@$(BIN)/python -m benchmarks.optuna_calls
 
 clean: ## the virtual environment and what was made on the spot; studies stay
 	@rm -rf $(VENV) .assets

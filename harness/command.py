@@ -88,6 +88,7 @@ def capsule_environment(slot: Slot, threads: int) -> dict[str, str]:
     return gpus | {
         "OMP_NUM_THREADS": str(threads),  # Ray sets 1 in actors otherwise
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # Ray's own 15 hands the processor to anything else on the host
         "RAY_DEDUP_LOGS": "0",  # a repeated line may be the one that explains
         "TOKENIZERS_PARALLELISM": "false",
         "HYDRA_FULL_ERROR": "1",

@@ -229,7 +229,7 @@ def test_nothing_is_left_of_those_that_went_wrong(misbehaved: tuple[CompletedPro
 
 def test_a_crashed_trial_is_tried_again_in_another_engine(tmp_path: Path) -> None:
     ran = commands.run("verl-sweep", "experiment=drill", *QUICK, "drill.mode=crash", "limits.attempts=2", "study.name=twice", cwd=tmp_path)
-    assert ran.stderr == ""
+    assert (ran.returncode, ran.stderr) == (1, "verl-sweep: the trial ended as FAIL (crashed): RuntimeError: drill: told to crash\n")
     (study,) = [StudyPaths(folder) for folder in (tmp_path / "outputs").iterdir()]
     (result,) = results(study).values()
     assert (result.state, result.reason, result.attempts) == (TrialState.FAIL, Reason.CRASHED, 2)

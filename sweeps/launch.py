@@ -25,7 +25,7 @@ from harness.types import Reason, StopRequest, StudyRecord, TrialResult, TrialSt
 from sweeps import assets, study
 from sweeps.compose import Composer
 from sweeps.config import Settings, read_settings, with_hydra
-from sweeps.loop import Loop
+from sweeps.loop import Loop, TooManyFailures
 from sweeps.pruners.build import build_pruner
 from sweeps.rehearse import rehearse
 from sweeps.samplers.build import build_sampler
@@ -152,6 +152,9 @@ class _Launch:
             try:
                 with interrupts.heeded():
                     loop.run()
+            except TooManyFailures as error:
+                spectator.close_with_result()
+                raise TooManyFailures(f"{error}; its log: verl-study logs {self.paths.name} {error.trial}", trial=error.trial) from error
             finally:
                 runner.leave()
         study.write_results(handle, self.paths.results)

@@ -23,7 +23,11 @@ _UNCOUNTED = (Reason.INTERRUPTED.value, Reason.LOST.value)  # asked again by a s
 
 
 class TooManyFailures(HarnessError):
-    """More trials failed than `max_failure_rate` allows."""
+    """More trials failed than `max_failure_rate` allows; `trial` is the last of them."""
+
+    def __init__(self, message: str, *, trial: int) -> None:
+        super().__init__(message)
+        self.trial = trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,7 +192,8 @@ class Loop:
             last = failures(self.study)[-1]
             raise TooManyFailures(
                 f"{self._failed} of {self.n_trials} trials failed, more than max_failure_rate={self.max_failure_rate:g} allows; "
-                f"trial {last.number}: {last.user_attrs.get(MESSAGE, 'no message')}"
+                f"trial {last.number}: {last.user_attrs.get(MESSAGE, 'no message')}",
+                trial=last.number,
             )
 
 

@@ -245,7 +245,8 @@ def test_more_failures_than_allowed_are_one_sentence_and_exit_status_1(tmp_path:
     ran = drill(tmp_path, *options)
     assert ran.returncode == 1
     assert ran.stderr == (
-        "verl-sweep: 1 of 12 trials failed, more than max_failure_rate=0 allows; trial 0: RuntimeError: drill: told to crash\n"
+        "verl-sweep: 1 of 12 trials failed, more than max_failure_rate=0 allows; trial 0: RuntimeError: drill: told to crash; "
+        "its log: verl-study logs failing 0\n"
     )
     assert_nothing_left(StudyPaths(tmp_path / "outputs" / "failing"))
 

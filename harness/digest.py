@@ -130,7 +130,7 @@ def next_commands(status: StudyStatus) -> list[tuple[str, str]]:
     paths, name = status.paths, shlex.quote(status.record.name)
     outputs = Path(os.path.relpath(paths.root.parent))
     tool = "verl-study" if str(outputs) == "outputs" else f"verl-study --outputs {shlex.quote(str(outputs))}"
-    commands = [] if status.ended else [(f"{tool} watch {name}", "follow it live")]
+    commands = [(f"{tool} watch {name}", "its table" if status.ended else "follow it live")]
     commands.append((f"{tool} show {name}", "this summary again; add a trial's number for that trial"))
     if status.best is not None:
         commands.append((f"{tool} repro {status.best.number} --study {name}", "the command that runs the best trial again, alone"))

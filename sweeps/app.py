@@ -42,7 +42,9 @@ def _one_sentence() -> Iterator[None]:
 def _application() -> None:
     import hydra
 
-    hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")(_run_trial)()
+    from sweeps.composed import CONF
+
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_run_trial)()
 
 
 def _run_trial(config: Any) -> float | None:

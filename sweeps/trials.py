@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from harness import command, preflight, records
 from harness.engine import Assignment
-from harness.errors import ConfigError, MissingMetric, NonFiniteMetric
+from harness.errors import ConfigError, NonFiniteMetric
 from harness.fingerprint import fingerprint
 from harness.launchers.base import EngineLauncher
 from harness.metrics import MetricReader
@@ -19,6 +19,7 @@ from harness.objective import Curve
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths, TrialPaths
 from harness.trackers.base import Tracker
 from harness.types import AttemptResult, Reason, RunState, Slot, StopRequest, StudyRecord, TrialResult, TrialSpec, TrialState
+from sweeps import endings
 from sweeps.compose import Composer
 from sweeps.config import Settings, trainer_config, unresolved
 from sweeps.loop import Outcome, Proposal, Update
@@ -203,7 +204,7 @@ class TrialRunner:
         """State first, then metrics: what was written before the result is never missed."""
         result = records.read_if_there(trial.attempt.result, AttemptResult)
         if result is None and not self._engine_lives(trial):
-            result = records.read_if_there(trial.attempt.result, AttemptResult) or _lost(trial)
+            result = records.read_if_there(trial.attempt.result, AttemptResult) or endings.lost(trial.steps)
         points = self._read(trial)
         if result is None:
             return Update(number=trial.spec.number, points=points)
@@ -243,7 +244,7 @@ class TrialRunner:
         return True
 
     def _end(self, trial: LiveTrial, result: AttemptResult) -> Outcome:
-        outcome = trial.trouble or _outcome(trial, result)
+        outcome = trial.trouble or endings.outcome(trial.curves, result)
         engine = self._engines[trial.slot.index]
         engine.busy = False
         if result.state is RunState.FAILED or result.forced:
@@ -294,45 +295,8 @@ class TrialRunner:
             attempts=len(paths.attempts()),
             seconds=seconds,
             gpu_seconds=seconds * (len(trial.slot.gpus) if trial is not None else 0),
-            startup_s=_startup_s(trial.attempt) if trial is not None else None,
+            startup_s=endings.startup_s(trial.attempt) if trial is not None else None,
             slot=trial.slot.name if trial is not None else None,
             ended_at=ended_at,
         )
         records.write(paths.result, result)
-
-
-def _outcome(trial: LiveTrial, result: AttemptResult) -> Outcome:
-    """What an attempt's end means for its trial."""
-    if result.state is RunState.SUCCEEDED:
-        return _completed(trial, result)
-    if result.state is RunState.STOPPED and result.reason is Reason.PRUNED:
-        return Outcome(state=TrialState.PRUNED, reason=Reason.PRUNED, message=result.message)
-    return Outcome(state=TrialState.FAIL, reason=result.reason, message=result.message)
-
-
-def _completed(trial: LiveTrial, result: AttemptResult) -> Outcome:
-    try:
-        values = tuple(curve.value() for curve in trial.curves)
-    except MissingMetric as error:
-        return Outcome(state=TrialState.FAIL, reason=Reason.NO_METRIC, message=str(error))
-    return Outcome(state=TrialState.COMPLETE, reason=Reason.FINISHED, message=result.message, values=values)
-
-
-def _lost(trial: LiveTrial) -> AttemptResult:
-    """The supervisor died without a word."""
-    return AttemptResult(
-        state=RunState.FAILED,
-        reason=Reason.LOST,
-        message="the supervisor died; see the engine's log",
-        ended_at=time.time(),
-        steps=trial.steps,
-        forced=True,
-    )
-
-
-def _startup_s(attempt: AttemptPaths) -> float | None:
-    """From being given a slot to the first training step."""
-    at = {event.name: event.at for event in records.events(attempt.events)}
-    if "given_slot" not in at or "training" not in at:
-        return None
-    return at["training"] - at["given_slot"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -33,6 +34,9 @@ from harness.engine import AttemptDesk
 from harness.inside.nursery import Nursery
 from harness.inside.trainer import AttemptTrainer, Stopped
 from harness.types import Reason, RunState
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_RAISED = re.compile(r"^[\w.]*(?:Error|Exception)\b.*", re.MULTILINE)  # how a traceback ends
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,10 +163,12 @@ def conclude(attempt: AttemptDesk, ending: Ending, *, steps: int) -> None:
 
 
 def failure(error: BaseException) -> Ending:
-    """One sentence of an exception; of the original one where Ray carried it from another process."""
+    """One sentence of an exception; of the original one where Ray carried it, or its traceback, from another process."""
     origin = getattr(error, "cause", None) or error
-    text = " ".join(str(origin).split())
-    return Ending(state=RunState.FAILED, reason=Reason.CRASHED, message=f"{type(origin).__name__}: {text[:500]}")
+    text = _COLOURS.sub("", str(origin))
+    raised = _RAISED.findall(text) if "Traceback" in text or isinstance(origin, ray.exceptions.RayError) else []
+    sentence = raised[-1] if raised else f"{type(origin).__name__}: {text}"
+    return Ending(state=RunState.FAILED, reason=Reason.CRASHED, message=" ".join(sentence.split())[:500])
 
 
 def seed_process(seed: int | None) -> None:

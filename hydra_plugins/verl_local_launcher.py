@@ -16,16 +16,25 @@ if TYPE_CHECKING:
 
 
 class LocalLauncher(Launcher):
-    """Slots on this host: for the engines of a study, and for plain task functions, each in a process of its own."""
+    """Slots on this host: for the engines of a study, and for plain task functions."""
 
-    def __init__(self, slots: int | None, gpus_per_slot: int, gpus: Any, engines: Any) -> None:
+    def __init__(self, slots: int | None, gpus_per_slot: int, gpus: Any, jobs_per_process: int | None, engines: Any) -> None:
         self._slots, self._gpus_per_slot, self._gpus, self._engines = slots, gpus_per_slot, gpus, engines
+        self._jobs_per_process = jobs_per_process
         self._jobs: LocalJobs | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from sweeps.jobs import LocalJobs
 
-        self._jobs = LocalJobs(hydra_context, task_function, config, slots=self._slots, gpus_per_slot=self._gpus_per_slot, gpus=self._gpus)
+        self._jobs = LocalJobs(
+            hydra_context,
+            task_function,
+            config,
+            slots=self._slots,
+            gpus_per_slot=self._gpus_per_slot,
+            gpus=self._gpus,
+            jobs_per_process=self._jobs_per_process,
+        )
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         assert self._jobs is not None, "setup() comes first"
@@ -38,6 +47,11 @@ class LocalLauncher(Launcher):
     def finished(self) -> Iterable[tuple[int, JobReturn]]:
         assert self._jobs is not None, "setup() comes first"
         return self._jobs.finished()
+
+    def close(self) -> None:
+        """No more jobs are submitted."""
+        if self._jobs is not None:
+            self._jobs.close()
 
     def job_slots(self, at_most: int) -> int:
         """How many task functions can run at once."""

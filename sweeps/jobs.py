@@ -1,7 +1,8 @@
-"""`hydra/launcher=local`: plain Hydra task functions in processes of their own, one to a slot; and the engine launcher of a study."""
+"""`hydra/launcher=local`: plain Hydra task functions, a process to a slot; and the engine launcher of a study."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -17,7 +18,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from harness.errors import ConfigError, RunFailed
 from harness.launchers.base import EngineLauncher
@@ -46,11 +47,14 @@ def engine_launcher(config: Any, *, slots: int | None, gpus_per_slot: int, gpus:
 
 
 @dataclass(slots=True)
-class _Job:
-    index: int
+class _Worker:
+    """A forked process that runs job after job in one slot."""
+
     slot: Slot
     process: ForkProcess
-    answer: Connection
+    line: Connection
+    job: int | None = None  # the one that runs
+    served: int = 0
 
 
 class LocalJobs:
@@ -65,15 +69,21 @@ class LocalJobs:
         slots: int | None,
         gpus_per_slot: int,
         gpus: Sequence[Any] | None,
+        jobs_per_process: int | None,
     ) -> None:
+        """`jobs_per_process` of None: one where slots have GPUs, whose memory is then surely free again, else any number."""
+        if jobs_per_process is not None and jobs_per_process < 1:
+            raise ConfigError(f"hydra.launcher.jobs_per_process={jobs_per_process}: expected a number of at least 1, or null")
         self._context, self._function, self._config = hydra_context, task_function, config
         self._wish = {"slots": slots, "gpus_per_slot": gpus_per_slot, "gpus": gpus}
-        self._slots: list[Slot] | None = None  # those that are free
-        self._jobs: dict[int, _Job] = {}
+        self._most = 1 if jobs_per_process is None and gpus_per_slot else jobs_per_process
+        self._slots: list[Slot] | None = None  # those without a worker
+        self._workers: list[_Worker] = []
         self._recomposer = Recomposer(hydra_context.config_loader, config)
 
     def room(self, at_most: int) -> int:
         """How many jobs can run at once, up to `at_most` where the configuration leaves it open."""
+        self.close()
         if self._wish["slots"] is None and not self._wish["gpus_per_slot"]:
             self._wish["slots"] = at_most
         self._slots = list(slots_for(**self._wish))  # type: ignore[arg-type] # as given to __init__
@@ -83,82 +93,105 @@ class LocalJobs:
         """Hydra's own contract: all jobs to their end, results in the order of the jobs."""
         room = self.room(len(job_overrides))
         results: dict[int, JobReturn] = {}
-        for index, overrides in enumerate(job_overrides, start=initial_job_idx):
-            if len(self._jobs) == room:
+        try:
+            for index, overrides in enumerate(job_overrides, start=initial_job_idx):
+                if len(self._busy()) == room:
+                    results.update(self.finished())
+                self._start(list(overrides), index, whole=True)
+            while self._busy():
                 results.update(self.finished())
-            self._start(list(overrides), index, whole=True)
-        while self._jobs:
-            results.update(self.finished())
+        finally:
+            self.close()
         return [results[index] for index in sorted(results)]
 
     def submit(self, overrides: Sequence[str], index: int) -> None:
         """Starts a job on a free slot, whose result will lack the configurations: to send them takes longer than a short job."""
         self._start(list(overrides), index, whole=False)
 
-    def _start(self, overrides: list[str], index: int, *, whole: bool) -> None:
-        assert self._slots, "no slot is free"
-        slot = self._slots.pop(0)
-        self._recomposer.learn(overrides)
-        ours, theirs = _FORK.Pipe(duplex=False)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        process = _FORK.Process(target=self._in_child, args=(overrides, index, slot, theirs, whole))
-        process.start()
-        theirs.close()
-        self._jobs[index] = _Job(index=index, slot=slot, process=process, answer=ours)
-
     def finished(self) -> Iterable[tuple[int, JobReturn]]:
         """Waits until one job at least has ended, and gives the slots of those that have back."""
-        ready = wait([job.answer for job in self._jobs.values()])
-        ended = [job for job in self._jobs.values() if job.answer in ready]
-        for job in ended:
-            del self._jobs[job.index]
-            assert self._slots is not None
-            self._slots.append(job.slot)
-        return [(job.index, _collect(job)) for job in ended]
+        busy = self._busy()
+        ready = wait([worker.line for worker in busy])
+        return [self._collect(worker) for worker in busy if worker.line in ready]
 
-    def _in_child(self, overrides: list[str], index: int, slot: Slot, answer: Connection, whole: bool) -> None:
+    def close(self) -> None:
+        """Lets the processes go; they end once their job has."""
+        while self._workers:
+            self._dismiss(self._workers[-1])
+
+    def _start(self, overrides: list[str], index: int, *, whole: bool) -> None:
+        worker = next((worker for worker in self._workers if worker.job is None), None) or self._fork()
+        worker.line.send((overrides, index, whole))
+        worker.job = index
+
+    def _busy(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.job is not None]
+
+    def _fork(self) -> _Worker:
+        assert self._slots, "no slot is free"
+        slot = self._slots.pop(0)
+        ours, theirs = _FORK.Pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        foreign = [ours, *(worker.line for worker in self._workers)]  # held open in the child, they would never tell another of its end
+        process = _FORK.Process(target=self._in_child, args=(slot, theirs, foreign))
+        process.start()
+        theirs.close()
+        self._workers.append(_Worker(slot=slot, process=process, line=ours))
+        return self._workers[-1]
+
+    def _collect(self, worker: _Worker) -> tuple[int, JobReturn]:
+        assert worker.job is not None
+        index, worker.job = worker.job, None
+        worker.served += 1
+        try:
+            result: JobReturn = pickle.loads(worker.line.recv_bytes())  # noqa: S301 (written by our own child, through a pipe of ours)
+        except (EOFError, ConnectionResetError):
+            self._dismiss(worker)
+            message = f"the task's process ended with exit status {worker.process.exitcode} and no result"
+            return index, _failed(RunFailed(message, trial=index, attempt=0, kind="crashed"), [])
+        if worker.served == self._most:
+            self._dismiss(worker)
+        return index, result
+
+    def _dismiss(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.line.close()
+        worker.process.join()
+        assert self._slots is not None
+        self._slots.append(worker.slot)
+
+    def _in_child(self, slot: Slot, line: Connection, foreign: Iterable[Connection]) -> None:
         gc.freeze()  # nothing that the parent made is garbage here; to look for it costs a short job a quarter of its time
+        for other in foreign:
+            other.close()
         if slot.gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(slot.gpus)
-        try:
-            result = self._run(overrides, index)
-            payload = pickle.dumps(result if whole else replace(result, cfg=None, hydra_cfg=None))
-        except Exception as error:  # a configuration that does not compose, or a result that cannot be sent
-            payload = pickle.dumps(_failed(_sendable(error), overrides))
-        answer.send_bytes(payload)
-        answer.close()
-
-    def _run(self, overrides: list[str], index: int) -> JobReturn:
         setup_globals()
-        config = self._recomposer.take(overrides)
-        with open_dict(config):
-            config.hydra.job.id = str(index)
-            config.hydra.job.num = index
+        with contextlib.suppress(EOFError, KeyboardInterrupt):  # the parent has no more jobs, or was interrupted as this process was
+            while True:
+                line.send_bytes(self._answer(*line.recv()))
+
+    def _answer(self, overrides: list[str], index: int, whole: bool) -> bytes:
+        try:
+            job = None if whole or self._context.callbacks.callbacks else self._recomposer.job(overrides, index)
+            result = self._whole_job(overrides, index) if job is None else job.run(self._function)
+            if result.status is JobStatus.FAILED:
+                result.return_value = _sendable(result._return_value)
+            return pickle.dumps(result if whole else replace(result, cfg=None, hydra_cfg=None))
+        except Exception as error:  # a configuration that does not compose, or a result that cannot be sent
+            return pickle.dumps(_failed(_sendable(error), overrides))
+
+    def _whole_job(self, overrides: list[str], index: int) -> JobReturn:
+        config = self._recomposer.compose(overrides, index)
         Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).mkdir(parents=True, exist_ok=True)
-        result = run_job(
+        return run_job(
             hydra_context=self._context,
             task_function=self._function,
             config=config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
-        if result.status is JobStatus.FAILED:
-            result.return_value = _sendable(result._return_value)
-        return result
-
-
-def _collect(job: _Job) -> JobReturn:
-    try:
-        result = pickle.loads(job.answer.recv_bytes())  # noqa: S301 (written by our own child, through a pipe of ours)
-    except EOFError:
-        job.process.join()
-        message = f"the task's process ended with exit status {job.process.exitcode} and no result"
-        result = _failed(RunFailed(message, trial=job.index, attempt=0, kind="crashed"), [])
-    job.process.join()
-    job.answer.close()
-    assert isinstance(result, JobReturn)
-    return result
 
 
 def _failed(error: Exception, overrides: list[str]) -> JobReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def _sweep_tasks(
     runner, at_once = _runner(launcher, options["n_jobs"], len(directions))
     folder = Path(str(OmegaConf.select(config, "hydra.sweep.dir")))
     folder.mkdir(parents=True, exist_ok=True)
-    Loop(
+    loop = Loop(
         study=study,
         runner=runner,
         propose=proposer(space, custom, config),
@@ -116,7 +117,9 @@ def _sweep_tasks(
         max_failure_rate=options["max_failure_rate"],
         at_once=at_once,
         audience=LogAudience(),
-    ).run()
+    )
+    with contextlib.closing(runner.launcher) if isinstance(runner, StreamRunner) else contextlib.nullcontext():
+        loop.run()
     write_results(study, folder / "optimization_results.yaml")
 
 

@@ -23,6 +23,10 @@ class StreamingLauncher(Protocol):
         """Waits for at least one of the jobs that run."""
         ...
 
+    def close(self) -> None:
+        """No more jobs will come."""
+        ...
+
 
 def outcome_of(result: JobReturn, directions: int) -> Outcome:
     """A task function's return value is what it was asked for: a number, or as many as there are directions."""

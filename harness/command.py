@@ -49,6 +49,7 @@ def engine_spec(
     limits: Limits,
     structure: str,
     serves: int,
+    growth: float,
     threads: int,
     environment: Mapping[str, str],
 ) -> EngineSpec:
@@ -63,6 +64,7 @@ def engine_spec(
         limits=limits,
         fingerprint=structure,
         serves=serves,
+        growth=growth,
     )
 
 

@@ -1,7 +1,8 @@
 """The engine's side of the file protocol: attempts in, events and results out. Light enough for every program that serves attempts.
 
 An assignment is a file in the engine's inbox that names an attempt's folder; the engine takes them in order, one at a time, until it has
-served what it may, is asked to leave, or has waited in vain. A stop request is a file in the attempt's folder, honoured at a step boundary.
+served what it may, is asked to leave, or closes its inbox: because it waited in vain, or does not trust itself with another attempt.
+A stop request is a file in the attempt's folder, honoured at a step boundary.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ POLL_S = 0.05
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assignment:
-    """Hands an attempt to an engine; `attempt` is its folder."""
+    """Hands an attempt to an engine; `attempt` is its folder. None: the engine itself took this place, and takes no more attempts."""
 
-    attempt: str
+    attempt: str | None
 
 
 class AttemptDesk:
@@ -56,28 +57,39 @@ class EngineDesk:
     def __init__(self, paths: EnginePaths) -> None:
         self.paths = paths
         self.spec = records.read(paths.command, EngineSpec)
+        self.served = 0  # attempts that were handed over
+        self._open = True
 
     def event(self, name: str, **data: Any) -> None:
         records.append(self.paths.events, "engine", name, **data)
 
     def attempts(self) -> Iterator[AttemptDesk]:
         """Every attempt that is handed over, until it is time to leave."""
-        for index in range(self.spec.serves):
-            assignment = self._wait_for(self.paths.assignment(index))
-            if assignment is None:
+        while self._open and self.served < self.spec.serves:
+            assignment = self._wait()
+            if assignment is None or assignment.attempt is None:
                 return
             desk = AttemptDesk(AttemptPaths(Path(assignment.attempt)))
-            desk.event("accepted", engine=self.spec.engine, served=index)
+            desk.event("accepted", engine=self.spec.engine, served=self.served)
+            self.served += 1
             yield desk
 
-    def _wait_for(self, path: Path) -> Assignment | None:
+    def close(self) -> bool:
+        """Takes the next place of the inbox itself, so that nobody hands over an attempt that would not be served; False: somebody has."""
+        try:
+            records.write(self.paths.assignment(self.served), Assignment(attempt=None))
+        except FileExistsError:
+            return False
+        self._open = False
+        return True
+
+    def _wait(self) -> Assignment | None:
+        path = self.paths.assignment(self.served)
         patience = time.monotonic() + self.spec.idle_s
-        while time.monotonic() < patience:
-            assignment = records.read_if_there(path, Assignment)
-            if assignment is not None:
-                return assignment
+        while (assignment := records.read_if_there(path, Assignment)) is None:
             if self.paths.leave.exists():
                 return None
+            if time.monotonic() > patience and self.close():
+                self.event("idle", seconds=self.spec.idle_s)
             time.sleep(POLL_S)
-        self.event("idle", seconds=self.spec.idle_s)
-        return None
+        return assignment

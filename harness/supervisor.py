@@ -133,7 +133,9 @@ class Supervisor:
         """Moves on to the attempt that is being served."""
         if self.watch is None:
             assignment = records.read_if_there(self.paths.assignment(self.served), Assignment)
-            if assignment is not None:
+            if assignment is not None and assignment.attempt is None:
+                self.nothing_left = self.nothing_left or now
+            elif assignment is not None and assignment.attempt is not None:
                 self.watch = Watch(AttemptPaths(Path(assignment.attempt)), since=now)
         if self.watch is None:
             return

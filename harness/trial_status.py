@@ -265,7 +265,7 @@ def attempts_served(engine: EnginePaths) -> list[AttemptPaths]:
     """What the engine was handed so far, in order."""
     files = sorted(engine.inbox.glob("[0-9]*.json"))
     assignments = (read_quietly(path, Assignment) for path in files)
-    return [AttemptPaths(Path(assignment.attempt)) for assignment in assignments if assignment is not None]
+    return [AttemptPaths(Path(assignment.attempt)) for assignment in assignments if assignment is not None and assignment.attempt]
 
 
 def attempt_events(attempt: AttemptPaths) -> list[Event]:

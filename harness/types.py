@@ -47,6 +47,7 @@ class Reason(StrEnum):
     NON_FINITE = "non_finite"  # the objective became NaN or infinite
     NO_METRIC = "no_metric"  # finished, but never logged the objective
     LOST = "lost"  # nobody wrote how it ended
+    UNTRUSTED = "untrusted"  # the engine failed its own check before or at the first step; run again on a new one
 
 
 class Direction(StrEnum):
@@ -142,6 +143,7 @@ class EngineSpec:
     limits: Limits
     fingerprint: str
     serves: int  # attempts that it may serve one after the other
+    growth: float = 1.0  # share by which its processes' memory may grow after its first attempt before it is replaced
     idle_s: float = 600.0  # leaves after so long without an attempt
 
 

@@ -21,6 +21,7 @@ from sweeps import verl_tree
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DRILL = "drill"  # the stand-in trainer's own key, which verl's tree does not have
+_ALWAYS, _NEVER = "always", "never"
 E = TypeVar("E", bound=StrEnum)
 
 
@@ -51,7 +52,8 @@ class Settings:
     objectives: tuple[Objective, ...]
     limits: Limits
     attempts: int
-    serves: int
+    serves: int  # attempts that one engine serves at most, where it can serve several
+    growth: float
     outputs: Path
     runner: str
     module: str
@@ -71,7 +73,8 @@ def read_settings(config: DictConfig) -> Settings:
         objectives=_objectives(tree["objective"]),
         limits=Limits(**{name: _seconds(f"limits.{name}", limits[name]) for name in Limits.__dataclass_fields__}),
         attempts=_count("limits.attempts", limits["attempts"]),
-        serves=_count("reuse.attempts", tree["reuse"]["attempts"]),
+        serves=_serves(tree["engine"]),
+        growth=_share("engine.growth", tree["engine"]["growth"]),
         outputs=Path(tree["paths"]["outputs"]).expanduser(),
         runner=runner["name"],
         module=runner["module"],
@@ -185,6 +188,12 @@ def _assets(tree: Mapping[str, Any]) -> tuple[Asset, ...]:
     return tuple(Asset(kind=kind, maker=maker, folder=root / kind / maker) for kind, maker in makers if maker)
 
 
+def _serves(node: Mapping[str, Any]) -> int:
+    if node["reuse"] not in (_ALWAYS, _NEVER):
+        raise ConfigError(f"engine.reuse: expected {_ALWAYS} or {_NEVER}, got {node['reuse']!r}")
+    return _count("engine.attempts", node["attempts"]) if node["reuse"] == _ALWAYS else 1
+
+
 def _study_name(name: object) -> str | None:
     if name is None:
         return None
@@ -196,6 +205,12 @@ def _study_name(name: object) -> str | None:
 def _seconds(key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise ConfigError(f"{key}: expected seconds, 0 or more, got {value!r}")
+    return float(value)
+
+
+def _share(key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise ConfigError(f"{key}: expected a share, 0 or more, got {value!r}")
     return float(value)
 
 

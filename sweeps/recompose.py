@@ -132,8 +132,8 @@ class ShapedJob:
     def _hydra_yaml(self) -> str:
         hydra = self._hydras()[1]
         for section in _CHANGING if self._texts else list(hydra):
-            value = hydra._get_node(section)
-            plain = OmegaConf.to_container(value, enum_to_str=True) if OmegaConf.is_config(value) else value._value()
+            node: Any = hydra._get_node(section)
+            plain = OmegaConf.to_container(node, enum_to_str=True) if OmegaConf.is_config(node) else node._value()
             self._texts[section] = _yaml({"hydra": {section: plain}}).removeprefix("hydra:\n")
         return "hydra:\n" + "".join(self._texts.values())
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from harness import command, preflight, records
 from harness.engine import Assignment
 from harness.errors import ConfigError, NonFiniteMetric
-from harness.fingerprint import fingerprint
+from harness.fingerprint import fingerprint, once_only
 from harness.launchers.base import EngineLauncher
 from harness.metrics import MetricReader
 from harness.objective import Curve
@@ -30,12 +30,14 @@ _RETRYABLE = (Reason.CRASHED, Reason.STALLED, Reason.LOST)
 
 @dataclass(slots=True)
 class LiveEngine:
-    """An engine on its slot. `served` counts the attempts it was given."""
+    """An engine on its slot."""
 
     paths: EnginePaths
     fingerprint: str
-    served: int = 0
+    serves: int
+    served: int = 0  # attempts that it was given
     busy: bool = False
+    spent: bool = False  # takes no more attempts
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class LiveTrial:
     metrics: MetricReader
     curves: tuple[Curve, ...]
     first_slot_at: float
+    untrusted: int = 0  # attempts that say nothing about the trial: their engine failed its own check
     steps: int = 0
     stop: StopRequest | None = None
     trouble: Outcome | None = None  # decided here, while the engine still has to end
@@ -120,14 +123,31 @@ class TrialRunner:
 
     def _is_free(self, slot: Slot) -> bool:
         engine = self._engines.get(slot.index)
-        return engine is None or not (engine.busy or (engine.served >= self.settings.serves and self.launcher.is_alive(engine.paths)))
+        return engine is None or not (engine.busy or (engine.spent and self.launcher.is_alive(engine.paths)))
 
-    def _launch(self, spec: TrialSpec, paths: TrialPaths, tree: Mapping[str, object], *, first_slot_at: float) -> None:
+    def _launch(self, spec: TrialSpec, paths: TrialPaths, tree: Mapping[str, object], *, first_slot_at: float) -> LiveTrial:
         structure = fingerprint(tree)
         slot = self._choose_slot(structure)
-        engine = self._engine_for(slot, structure)
         attempt = paths.attempt(len(paths.attempts()))
         attempt.root.mkdir()
+        while not self._hand_over(spec, attempt, tree, slot, structure):
+            pass  # that engine has just closed its inbox: the next one is new
+        trial = LiveTrial(
+            spec=spec,
+            paths=paths,
+            config=dict(tree),
+            slot=slot,
+            attempt=attempt,
+            metrics=MetricReader(attempt.metrics),
+            curves=tuple(Curve(objective) for objective in self.record.objectives),
+            first_slot_at=first_slot_at,
+        )
+        self._trials[spec.number] = trial
+        return trial
+
+    def _hand_over(self, spec: TrialSpec, attempt: AttemptPaths, tree: Mapping[str, object], slot: Slot, structure: str) -> bool:
+        """Gives the attempt to the slot's engine, or to a new one; False where the engine did not take it any more."""
+        engine = self._engine_for(slot, structure, tree)
         run_id = command.run_id(self.study.name, self.record.created_at, spec.number)
         attempt_spec = command.attempt_spec(
             spec,
@@ -139,23 +159,21 @@ class TrialRunner:
             scratch=command.scratch_folder(self.study, engine.paths.number),
             object_store_mib=self.settings.resources.object_store_mib,
         )
-        records.write(attempt.spec, attempt_spec)
+        records.replace(attempt.spec, attempt_spec)
         offset = engine.paths.log.stat().st_size if engine.paths.log.exists() else 0
-        records.append(attempt.events, "controller", "given_slot", slot=slot.name, engine=engine.paths.number, log_offset=offset)
-        records.write(engine.paths.assignment(engine.served), Assignment(attempt=str(attempt.root.absolute())))
+        records.append(
+            attempt.events, "controller", "given_slot", slot=slot.name, engine=engine.paths.number, served=engine.served, log_offset=offset
+        )
+        try:
+            records.write(engine.paths.assignment(engine.served), Assignment(attempt=str(attempt.root.absolute())))
+        except FileExistsError:
+            engine.spent = True
+            return False
         if engine.served == 0:
             self.launcher.start(engine.paths)
         engine.served, engine.busy = engine.served + 1, True
-        self._trials[spec.number] = LiveTrial(
-            spec=spec,
-            paths=paths,
-            config=dict(tree),
-            slot=slot,
-            attempt=attempt,
-            metrics=MetricReader(attempt.metrics),
-            curves=tuple(Curve(objective) for objective in self.record.objectives),
-            first_slot_at=first_slot_at,
-        )
+        engine.spent = engine.served >= engine.serves
+        return True
 
     def _choose_slot(self, structure: str) -> Slot:
         """A free slot whose engine can serve this structure, else one without an engine, else one whose engine has to go."""
@@ -165,21 +183,21 @@ class TrialRunner:
             engine = self._engines.get(slot.index)
             if engine is None or not self.launcher.is_alive(engine.paths):
                 return 1
-            return 0 if engine.fingerprint == structure else 2
+            return 0 if engine.fingerprint == structure and not engine.spent else 2
 
         return min(free, key=effort)
 
-    def _engine_for(self, slot: Slot, structure: str) -> LiveEngine:
+    def _engine_for(self, slot: Slot, structure: str, tree: Mapping[str, object]) -> LiveEngine:
         engine = self._engines.get(slot.index)
         if engine is not None and self.launcher.is_alive(engine.paths):
-            if engine.fingerprint == structure and engine.served < self.settings.serves:
+            if engine.fingerprint == structure and not engine.spent:
                 return engine
             engine.paths.leave.touch()
             while self.launcher.is_alive(engine.paths):
                 time.sleep(POLL_S)
-        return self._new_engine(slot, structure)
+        return self._new_engine(slot, structure, serves=1 if once_only(tree) else self.settings.serves)
 
-    def _new_engine(self, slot: Slot, structure: str) -> LiveEngine:
+    def _new_engine(self, slot: Slot, structure: str, *, serves: int) -> LiveEngine:
         paths = self.study.engine(self._next_engine)
         self._next_engine += 1
         paths.inbox.mkdir(parents=True)
@@ -190,12 +208,13 @@ class TrialRunner:
             self.settings.module,
             limits=self.settings.limits,
             structure=structure,
-            serves=self.settings.serves,
+            serves=serves,
+            growth=self.settings.growth,
             threads=self.settings.resources.threads,
             environment={},
         )
         records.write(paths.command, spec)
-        self._engines[slot.index] = LiveEngine(paths=paths, fingerprint=structure)
+        self._engines[slot.index] = LiveEngine(paths=paths, fingerprint=structure, serves=serves)
         return self._engines[slot.index]
 
     # --- following -----------------------------------------------------------------------------------------------------------------
@@ -232,15 +251,18 @@ class TrialRunner:
         return new
 
     def _try_again(self, trial: LiveTrial, result: AttemptResult) -> bool:
-        if result.state is not RunState.FAILED or result.reason not in _RETRYABLE or trial.trouble is not None or trial.stop is not None:
+        if result.state is not RunState.FAILED or trial.trouble is not None or trial.stop is not None:
             return False
-        if trial.attempt.number + 1 >= self.settings.attempts:
+        untrusted = trial.untrusted + (result.reason is Reason.UNTRUSTED)  # only an engine that served others before says so
+        retry = result.reason in _RETRYABLE and trial.attempt.number + 1 - untrusted < self.settings.attempts
+        if not (retry or result.reason is Reason.UNTRUSTED):
             return False
+        engine = self._engines[trial.slot.index]
         while self._engine_lives(trial):  # an engine in which an attempt failed is not trusted again
-            self.launcher.end(self._engines[trial.slot.index].paths)
+            self.launcher.end(engine.paths)
             time.sleep(POLL_S)
-        self._engines[trial.slot.index].busy = False
-        self._launch(trial.spec, trial.paths, trial.config, first_slot_at=trial.first_slot_at)
+        engine.busy = False
+        self._launch(trial.spec, trial.paths, trial.config, first_slot_at=trial.first_slot_at).untrusted = untrusted
         return True
 
     def _end(self, trial: LiveTrial, result: AttemptResult) -> Outcome:
@@ -248,7 +270,7 @@ class TrialRunner:
         engine = self._engines[trial.slot.index]
         engine.busy = False
         if result.state is RunState.FAILED or result.forced:
-            engine.served = max(engine.served, self.settings.serves)  # never used again; its supervisor is ending it
+            engine.spent = True  # its supervisor is ending it
             engine.paths.leave.touch()
         self._write_result(trial.paths, outcome, started_at=trial.first_slot_at, steps=trial.steps, trial=trial)
         self._link_wandb(trial.paths)

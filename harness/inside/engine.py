@@ -31,7 +31,7 @@ def main(folder: str) -> int:
         attempt.conclude(RunState.FAILED, Reason.CRASHED, f"{type(error).__name__}: {error}", steps=0)
         return 1
     attempt.event("imported")
-    return runner.run(attempt, attempts, nursery)
+    return runner.run(desk, attempt, attempts, nursery)
 
 
 def enter(attempt: AttemptDesk) -> None:

@@ -1,23 +1,23 @@
-"""Real verl for the attempts of one engine: `boot` starts its processes, `serve` trains one attempt on them and says how it ended.
+"""Real verl for the attempts of one engine: its processes are started once, and every attempt is trained on them by a new trainer.
 
 Imports torch, ray and verl: seconds. Uses verl's `run_ppo` and its trainer's hooks, and changes nothing of verl.
 """
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
-import random
 import re
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import ray
-import torch
 import transfer_queue
 import wandb
 from omegaconf import DictConfig, OmegaConf
@@ -30,9 +30,12 @@ from verl.utils.device import auto_set_device
 from verl.utils.import_utils import load_class_from_fqn
 from verl.utils.logging_utils import configure_verl_logging
 
-from harness.engine import AttemptDesk
+from harness.engine import AttemptDesk, EngineDesk
 from harness.inside.nursery import Nursery
-from harness.inside.trainer import AttemptTrainer, Stopped
+from harness.inside.seeding import SeededAgentLoops
+from harness.inside.trainer import AttemptTrainer, Boot, Stopped, Untrusted
+from harness.inside.upkeep import Footprint, fault, footprint
+from harness.inside.workers import seed_process
 from harness.types import Reason, RunState
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -52,9 +55,9 @@ class Ending:
         return 1 if self.state is RunState.FAILED else 0
 
 
-def run(first: AttemptDesk, others: Iterator[AttemptDesk], nursery: Nursery | None) -> int:
+def run(desk: EngineDesk, first: AttemptDesk, others: Iterator[AttemptDesk], nursery: Nursery | None) -> int:
     """Serves attempts until none is left or one fails; the process's exit status."""
-    runner = Runner(first, others)
+    runner = Runner(desk, first, others)
     try:
         config = composed(first)
         if nursery is not None:
@@ -73,42 +76,99 @@ def run(first: AttemptDesk, others: Iterator[AttemptDesk], nursery: Nursery | No
 class Runner:
     """verl's task runner: everything behind `ray.init`."""
 
-    def __init__(self, first: AttemptDesk, others: Iterator[AttemptDesk]) -> None:
+    def __init__(self, desk: EngineDesk, first: AttemptDesk, others: Iterator[AttemptDesk]) -> None:
+        self.desk = desk
         self.first = first
         self.others = others
         self.status = 0
+        self._footprint: Footprint | None = None  # after the first attempt
 
     def run(self, config: DictConfig) -> None:
         self.first.event("ray")
         configure_verl_logging()
         transfer_queue.init(config.transfer_queue)
         self.first.event("queue")
-        self.status = self.serve(self.first, config)
-        for attempt in self.others if self.status == 0 else ():
-            raise NotImplementedError(f"an engine serves one attempt, and {attempt.paths.root} was handed over after another")
+        seed_process(config.data.get("seed"))
+        boot = Boot(config, self.first)
+        boot.init()
+        loops = agent_loops(boot)
+        self.first.event("agent_loops")
+        for attempt in itertools.chain([self.first], self.others):
+            self.status = self.serve(boot, loops, attempt)
+            if self.status:
+                return
 
-    def serve(self, attempt: AttemptDesk, config: DictConfig) -> int:
-        """Trains one attempt and concludes it."""
-        seed_process(config.data.seed)
-        trainer = AttemptTrainer(config, attempt)
-        ending = self._train(trainer)
-        finish_tracking(trainer, ending)
-        conclude(attempt, ending, steps=trainer.logged_steps)
-        return ending.exit_code
-
-    def _train(self, trainer: AttemptTrainer) -> Ending:
+    def serve(self, boot: Boot, loops: AgentLoopManagerTQ, attempt: AttemptDesk) -> int:
+        """Trains one attempt and concludes it; 1 where the engine is not to be used again because of it."""
+        began, served = time.monotonic(), self.desk.served - 1
+        trainer: AttemptTrainer | None = None
         try:
-            trainer.init()
-            trainer.fit(agent_loops(trainer))
-        except Stopped as stopped:
-            trainer.checkpoint_manager.abort_replicas()
-            return Ending(state=RunState.STOPPED, reason=stopped.request.reason, message=stopped.request.message)
+            os.environ.update(attempt.spec.environment)
+            config = composed(attempt)
+            seed_process(config.data.get("seed"))
+            configured_s = time.monotonic() - began
+            trainer = AttemptTrainer(config, attempt, boot, served=served)
+            trainer.phases["config"] = round(configured_s, 3)
+            ending = self._train(trainer, loops)
         except Exception as error:
             traceback.print_exc()
-            return failure(error)
+            ending = failure(error)
+        if trainer is not None:
+            finish_tracking(trainer, ending)
+        self._settle(boot, loops, trainer, ending)
+        conclude(attempt, ending, steps=trainer.logged_steps if trainer is not None else 0)
+        return ending.exit_code
+
+    def _train(self, trainer: AttemptTrainer, loops: AgentLoopManagerTQ) -> Ending:
+        try:
+            trainer.init()
+            if isinstance(loops, SeededAgentLoops):  # others serve one attempt, for which they were made
+                loops.retarget(trainer.config)
+            trainer.mark("agent_loops")
+            if any((transfer_queue.kv_list() or {}).values()):
+                raise Untrusted("the queue holds entries of an earlier attempt")
+            trainer.desk.event("handed_over", served=trainer.served, phases=trainer.phases)
+            trainer.fit(loops)
+        except Stopped as stopped:
+            return Ending(state=RunState.STOPPED, reason=stopped.request.reason, message=stopped.request.message)
+        except Untrusted as fault:
+            return Ending(state=RunState.FAILED, reason=Reason.UNTRUSTED, message=str(fault))
         if trainer.stop is not None:
             return Ending(state=RunState.STOPPED, reason=trainer.stop.reason, message=trainer.stop.message)
         return Ending(state=RunState.SUCCEEDED, reason=Reason.FINISHED, message=f"trained {trainer.logged_steps} steps")
+
+    def _settle(self, boot: Boot, loops: AgentLoopManagerTQ, trainer: AttemptTrainer | None, ending: Ending) -> None:
+        """Leaves the engine as it was before the attempt, or closes it where that is not sure."""
+        if self.desk.served >= self.desk.spec.serves:
+            return
+        if trainer is None or ending.state is RunState.FAILED:
+            self._close(f"an attempt ended as {ending.reason}")
+            return
+        began = time.monotonic()
+        try:
+            given_up = 0
+            if ending.state is RunState.STOPPED:
+                boot.checkpoint_manager.abort_replicas()
+                given_up = loops.drain()
+                boot.checkpoint_manager.resume_generation_replicas()
+            left = trainer.let_go()
+            del trainer
+            gc.collect()
+            now = footprint(self.desk.spec.engine)
+        except Exception as error:  # whatever it is, this engine is not what it was
+            traceback.print_exc()
+            self._close(failure(error).message)
+            return
+        self._footprint = self._footprint or now
+        seconds = round(time.monotonic() - began, 3)
+        self.desk.event("settled", seconds=seconds, given_up=given_up, left=left, processes=now.processes, memory_mib=now.memory_mib)
+        problem = fault(self._footprint, now, growth=self.desk.spec.growth)
+        if problem is not None:
+            self._close(problem)
+
+    def _close(self, why: str) -> None:
+        self.desk.event("closed", why=why)
+        self.desk.close()
 
 
 def in_process(run: Callable[[DictConfig], None]) -> Any:
@@ -133,18 +193,16 @@ def composed(attempt: AttemptDesk) -> DictConfig:
     return config
 
 
-def agent_loops(trainer: AttemptTrainer) -> AgentLoopManagerTQ:
+def agent_loops(boot: Boot) -> AgentLoopManagerTQ:
     """verl's agent loops, or those that the configuration names."""
-    name = trainer.config.actor_rollout_ref.rollout.agent.get("agent_loop_manager_class")
+    name = boot.config.actor_rollout_ref.rollout.agent.get("agent_loop_manager_class")
     kind = load_class_from_fqn(name, "AgentLoopManager") if name else AgentLoopManagerTQ
-    loops = kind.create(
-        config=trainer.config,
-        llm_client=trainer.get_llm_client(),
-        teacher_client=trainer.get_teacher_client(),
-        reward_loop_worker_handles=trainer.get_reward_handles(),
+    return kind.create(
+        config=boot.config,
+        llm_client=boot.get_llm_client(),
+        teacher_client=boot.get_teacher_client(),
+        reward_loop_worker_handles=boot.get_reward_handles(),
     )
-    trainer.desk.event("agent_loops")
-    return loops
 
 
 def finish_tracking(trainer: AttemptTrainer, ending: Ending) -> None:
@@ -156,6 +214,7 @@ def finish_tracking(trainer: AttemptTrainer, ending: Ending) -> None:
         wandb.run.tags = (*(wandb.run.tags or ()), ending.reason.value)
         wandb.run.summary.update({"harness/state": ending.state.value, "harness/reason": ending.reason.value})
     tracking.finish(exit_code=ending.exit_code)
+    wandb.teardown()  # it reads its environment once in its life, and the next attempt's is another
 
 
 def conclude(attempt: AttemptDesk, ending: Ending, *, steps: int) -> None:
@@ -169,14 +228,6 @@ def failure(error: BaseException) -> Ending:
     raised = _RAISED.findall(text) if "Traceback" in text or isinstance(origin, ray.exceptions.RayError) else []
     sentence = raised[-1] if raised else f"{type(origin).__name__}: {text}"
     return Ending(state=RunState.FAILED, reason=Reason.CRASHED, message=" ".join(sentence.split())[:500])
-
-
-def seed_process(seed: int | None) -> None:
-    if seed is None:
-        return
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def leave() -> None:

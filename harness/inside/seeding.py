@@ -6,11 +6,13 @@ one seed, and so one answer.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Any
 
 import ray
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
+from verl.utils.config import omega_conf_to_dataclass
 
 
 def request_seed(*, data_seed: int | None, step: int, sample: int, session: int, validate: bool) -> int:
@@ -36,6 +38,19 @@ class SeededAgentLoop(AgentLoopWorkerTQ.__ray_metadata__.modified_class):
     async def alive(self) -> None:
         return None
 
+    async def retarget(self, config: Any) -> None:
+        self.config = config
+        self.rollout_config = omega_conf_to_dataclass(config.actor_rollout_ref.rollout)
+        self.llm_client.config = config
+
+    async def drain(self) -> int:
+        """Gives up what is still being answered."""
+        tasks = list(self.background_tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return len(tasks)
+
 
 class SeededAgentLoops(AgentLoopManagerTQ):
     """verl's manager with our workers; says when one of them died, which verl itself waits out for ever."""
@@ -44,6 +59,15 @@ class SeededAgentLoops(AgentLoopManagerTQ):
         super().__init__(*args, **kwargs)
         self.agent_loop_workers_class = ray.remote(SeededAgentLoop)
         self._calls: list[Any] = []
+
+    def retarget(self, config: Any) -> None:
+        """The next attempt's configuration for every worker; waits for workers that still start."""
+        self.config, self.rollout_config = config, config.actor_rollout_ref.rollout
+        ray.get([worker.retarget.remote(config) for worker in self.agent_loop_workers])
+
+    def drain(self) -> int:
+        """How many prompts were given up. Comes before the queue is cleared: a loop that still runs would fill it again."""
+        return sum(ray.get([worker.drain.remote() for worker in self.agent_loop_workers]))
 
     def check(self) -> None:
         """Raises ray's ActorDiedError where a worker is dead; does not wait."""

@@ -1,0 +1,153 @@
+"""verl's workers for the attempts of one engine: they keep their first weights, and go back to them with another attempt's settings.
+
+Named to verl through its trainer's table of roles. Only FSDP engines: `harness.fingerprint.reusable` keeps others away from here.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, open_dict
+from verl.single_controller.base.decorator import Dispatch, register
+from verl.utils.config import omega_conf_to_dataclass
+from verl.utils.device import get_torch_device
+from verl.utils.import_utils import import_external_libs
+from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker, TrainingWorkerConfig
+from verl.workers.utils.losses import ppo_loss, value_loss
+
+_SAMPLE = 2**22  # elements of a tensor that its checksum looks at: all of most, every second or third of an embedding
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restored:
+    """What a worker answers to `retarget`, for each model that it holds."""
+
+    first: tuple[int, ...]  # checksums of the weights when the engine was built
+    now: tuple[int, ...]
+    device_bytes: int  # allocated on the accelerator
+
+
+class FirstWeights:
+    """A model's parameters and buffers as they were when it was built, on the host; of this rank's shard."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._kept = {name: tensor.to("cpu", copy=True) for name, tensor in _tensors(module)}
+        self.checksum = checksum(self._kept.values())
+
+    def restore(self, module: torch.nn.Module) -> int:
+        """The checksum of what is there now."""
+        for name, tensor in _tensors(module):
+            tensor.copy_(self._kept[name])
+        return checksum(tensor for _, tensor in _tensors(module))
+
+
+class ActorWorker(ActorRolloutRefWorker):
+    """Actor, rollout and reference of one rank."""
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def init_model(self) -> None:
+        super().init_model()
+        self._first = FirstWeights(self.actor.engine.module)
+        self._reference = _checksum_of(self.ref)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    @torch.no_grad()
+    def retarget(self, config: DictConfig, seed: int | None) -> Restored:
+        """`config` is `actor_rollout_ref`. The reference model is only ever read, so it is looked at and left alone."""
+        with open_dict(self.config):
+            self.config.actor, self.config.rollout = config.actor, config.rollout  # not ref: init_model rewrote it
+        actor = omega_conf_to_dataclass(config.actor)
+        actor.model_config = self.actor.model_config
+        self.loss_fn = partial(ppo_loss, config=actor)
+        self.actor.set_loss_fn(self.loss_fn)
+        now = self._first.restore(self.actor.engine.module)
+        _start_anew(self.actor, actor.optim)
+        seed_process(seed)
+        return Restored(first=(self._first.checksum, self._reference), now=(now, _checksum_of(self.ref)), device_bytes=_device_bytes())
+
+
+class CriticWorker(TrainingWorker):
+    """The critic of one rank."""
+
+    def __init__(self, config: TrainingWorkerConfig) -> None:
+        # verl imports it where a model's configuration is built, which for a critic is another process.
+        import_external_libs(config.model_config.external_lib)
+        super().__init__(config)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def reset(self) -> None:
+        super().reset()
+        self._first = FirstWeights(self.engine.module)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    @torch.no_grad()
+    def retarget(self, config: DictConfig, seed: int | None) -> Restored:
+        """`config` is `critic`."""
+        critic = omega_conf_to_dataclass(config)
+        self.set_loss_fn(partial(value_loss, config=critic))
+        now = self._first.restore(self.engine.module)
+        _start_anew(self, critic.optim)
+        seed_process(seed)
+        return Restored(first=(self._first.checksum,), now=(now,), device_bytes=_device_bytes())
+
+
+def seed_process(seed: int | None) -> None:
+    if seed is None:
+        return
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@torch.no_grad()
+def checksum(tensors: Iterable[torch.Tensor]) -> int:
+    """Of their bits, exactly; depends on the order of the tensors and not on where they lie."""
+    whole = 0
+    for tensor in tensors:
+        flat = tensor.contiguous().view(-1)
+        if flat.numel() > _SAMPLE:
+            flat = flat[:: flat.numel() // _SAMPLE].contiguous()
+        bits = flat.view(torch.uint8).to(torch.int64) if flat.element_size() == 1 else flat.view(_BITS[flat.element_size()])
+        whole = (whole * 1_000_003 + int(bits.sum(dtype=torch.int64))) % 2**61
+    return whole
+
+
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _tensors(module: torch.nn.Module) -> Iterable[tuple[str, torch.Tensor]]:
+    """Every parameter and buffer: this rank's shard of it."""
+    for named in (module.named_parameters(), module.named_buffers()):
+        for name, tensor in named:
+            local = tensor.detach()
+            yield name, local.to_local() if hasattr(local, "to_local") else local
+
+
+def _checksum_of(worker: TrainingWorker | None) -> int:
+    return 0 if worker is None else checksum(tensor for _, tensor in _tensors(worker.engine.module))
+
+
+def _start_anew(worker: TrainingWorker, optimizer_config: Any) -> None:
+    """Optimizer, schedule and loss scale as of a first step, and the checkpoints' view of them."""
+    engine = worker.engine
+    engine.optimizer_config = worker.optimizer_config = optimizer_config
+    engine.optimizer.zero_grad(set_to_none=True)
+    engine.optimizer.state.clear()
+    engine.optimizer = engine._build_optimizer(engine.module)
+    engine.lr_scheduler = engine._build_lr_scheduler(engine.optimizer)
+    engine.checkpoint_manager.optimizer = engine.optimizer
+    engine.checkpoint_manager.lr_scheduler = engine.lr_scheduler
+    if getattr(engine, "scaler", None) is not None:
+        engine.scaler = type(engine.scaler)(growth_interval=engine.scaler.get_growth_interval())
+
+
+def _device_bytes() -> int:
+    device = get_torch_device()
+    device.empty_cache()
+    return int(device.memory_allocated())

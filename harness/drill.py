@@ -40,6 +40,7 @@ class Mode(StrEnum):
     SILENT = "silent"  # trains on and logs nothing
     DEAF = "deaf"  # hears neither the stop request nor SIGTERM
     FORKING = "forking"  # leaves children in sessions of their own, deaf to SIGTERM
+    UNTRUSTED = "untrusted"  # fails its own check wherever its engine has served before
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
@@ -168,6 +169,7 @@ _MISBEHAVE: dict[Mode, Callable[[], None]] = {
     Mode.FORKING: _fork,
     Mode.NAN: lambda: None,
     Mode.SILENT: lambda: None,
+    Mode.UNTRUSTED: lambda: None,
 }
 
 
@@ -176,6 +178,10 @@ def main() -> None:
     for desk in engine.attempts():
         os.environ.update(desk.spec.environment)
         try:
+            if engine.served > 1 and desk.spec.config["drill"]["mode"] == Mode.UNTRUSTED:
+                engine.close()
+                desk.conclude(RunState.FAILED, Reason.UNTRUSTED, "drill: told not to trust itself", steps=0)
+                return
             serve(desk)
         except Exception as error:
             desk.conclude(RunState.FAILED, Reason.CRASHED, f"{type(error).__name__}: {error}", steps=0)

@@ -43,6 +43,7 @@ HOT = (
     "actor_rollout_ref.actor.rollout_n",  # verl's copies of it
     "actor_rollout_ref.ref.rollout_n",
     "critic.rollout_n",
+    "actor_rollout_ref.rollout.seed",  # of requests without a seed of their own: there are none
     "actor_rollout_ref.rollout.temperature",
     "actor_rollout_ref.rollout.top_k",
     "actor_rollout_ref.rollout.top_p",

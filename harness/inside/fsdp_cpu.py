@@ -41,7 +41,19 @@ class CpuLanguageModel(KeepsParametersInPlace, FSDPEngineWithLMHead):
 
 @EngineRegistry.register(model_type="value_model", backend="fsdp2", device="cpu")
 class CpuValueModel(KeepsParametersInPlace, FSDPEngineWithValueHead):
-    """verl's FSDP2 engine for the critic."""
+    """verl's FSDP2 engine for the critic, whose model verl itself loads with flash-attention only: here as its configuration says."""
+
+    model_config: Any
+
+    def _build_module(self) -> Any:
+        model, config = self.model_config, self.model_config.hf_config
+        kind, architectures = model.model_type, config.architectures
+        config.num_labels, config.classifier_dropout, config.hidden_dropout = 1, 0.0, 0.0
+        model.model_type, config.architectures = "language_model", ["ForTokenClassification"]  # one value for each token
+        try:
+            return super()._build_module()
+        finally:
+            model.model_type, config.architectures = kind, architectures
 
 
 def _replica() -> Any:

@@ -21,6 +21,7 @@ from verl.utils.import_utils import import_external_libs
 from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker, TrainingWorkerConfig
 from verl.workers.utils.losses import ppo_loss, value_loss
 
+HEAD_SEED = 0  # of a critic's new last layer: the same in every engine, whichever attempt it was started for
 _SAMPLE = 2**22  # elements of a tensor that its checksum looks at: all of most, every second or third of an embedding
 
 
@@ -82,6 +83,7 @@ class CriticWorker(TrainingWorker):
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def reset(self) -> None:
+        seed_process(HEAD_SEED)
         super().reset()
         self._first = FirstWeights(self.engine.module)
 

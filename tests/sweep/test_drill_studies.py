@@ -19,7 +19,7 @@ from commands import QUICK, drill, engine_specs, left_alive, results
 from harness import records
 from harness.metrics import MetricReader
 from harness.paths import AttemptPaths, StudyPaths
-from harness.types import AttemptResult, AttemptSpec, Event, Reason, RunState, StudyRecord, TrialSpec, TrialState
+from harness.types import AttemptResult, AttemptSpec, EngineSpec, Event, Reason, RunState, StudyRecord, TrialSpec, TrialState
 from sweeps import storage
 
 STRONG, WEAK = ("3e-5", "2e-5"), ("1e-6", "2e-6")  # learning rates whose curves lie far apart
@@ -122,16 +122,17 @@ def test_a_pruned_trial_stops_by_itself_at_a_step_boundary(pruned_study: tuple[C
 
 
 def test_a_freed_slot_is_given_to_the_next_trial(pruned_study: tuple[CompletedProcess[str], StudyPaths]) -> None:
-    """One engine after the other on each slot, and no slot stands empty."""
+    """By the engine that has it already; no slot stands empty, and none is given twice."""
     _, study = pruned_study
-    by_slot: dict[str, list[Event]] = {}
-    for engine in study.engines():
-        started, ended = records.events(engine.events)
-        by_slot.setdefault(started.data["slot"], []).extend([started, ended])
-    assert set(by_slot) == {"cpu:0", "cpu:1"}
-    assert sorted(len(events) for events in by_slot.values()) == [2, 4]
-    for events in by_slot.values():
-        assert all(one.at <= other.at for one, other in pairwise(events))
+    by_slot: dict[str, list[tuple[float, float]]] = {}
+    for number in results(study):
+        attempt = study.trial(number).attempt(0)
+        given = next(event for event in records.events(attempt.events) if event.name == "given_slot")
+        by_slot.setdefault(given.data["slot"], []).append((given.at, records.read(attempt.result, AttemptResult).ended_at))
+    assert sorted(len(attempts) for attempts in by_slot.values()) == [1, 2]
+    for attempts in by_slot.values():
+        assert all(end <= begin for (_, end), (begin, _) in pairwise(sorted(attempts)))
+    assert {len(list(engine.inbox.iterdir())) for engine in study.engines()} == {1, 2}
 
 
 def test_the_records_are_complete_and_agree_with_optuna(pruned_study: tuple[CompletedProcess[str], StudyPaths]) -> None:
@@ -266,12 +267,52 @@ def test_one_trial_alone_prints_its_value(tmp_path: Path) -> None:
 
 def test_one_engine_serves_several_trials_that_differ_in_hot_knobs_only(tmp_path: Path) -> None:
     ran = drill(
-        tmp_path, *NO_PRUNER, "rollout_n=16", "reuse.attempts=3", "resources.slots=1", "hydra.sweeper.n_trials=4", "study.name=reused"
+        tmp_path, *NO_PRUNER, "rollout_n=16", "engine.attempts=3", "resources.slots=1", "hydra.sweeper.n_trials=4", "study.name=reused"
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     study = StudyPaths(tmp_path / "outputs" / "reused")
     assert [len(list(engine.inbox.iterdir())) for engine in study.engines()] == [3, 1]
     assert {result.state for result in results(study).values()} == {TrialState.COMPLETE}
+    assert_nothing_left(study)
+
+
+def test_without_reuse_every_trial_starts_an_engine(tmp_path: Path) -> None:
+    ran = drill(tmp_path, *NO_PRUNER, "rollout_n=16", "engine.reuse=never", "hydra.sweeper.n_trials=3", "study.name=cold")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    study = StudyPaths(tmp_path / "outputs" / "cold")
+    assert [len(list(engine.inbox.iterdir())) for engine in study.engines()] == [1, 1, 1]
+
+
+def test_trials_of_other_structure_find_their_own_engine(tmp_path: Path) -> None:
+    """Two slots, two structures by turns: each slot starts one engine."""
+    options = (*NO_PRUNER, "rollout_n=16", "lr=3e-5", "kl_coef=1e-3", "drill.source=choice(a,b)", "seed=choice(1,2,3)")
+    grid = ("hydra/sweeper/sampler=grid", "study.name=mixed", "objective.metric=val-core/*")
+    ran = drill(tmp_path, *options, *grid, "hydra.sweeper.n_trials=6")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    study = StudyPaths(tmp_path / "outputs" / "mixed")
+    structures = [records.read(engine.command, EngineSpec).fingerprint for engine in study.engines()]
+    assert len(set(structures)) == 2
+    assert sum(len(list(engine.inbox.iterdir())) for engine in study.engines()) == 6
+    assert len(structures) < 6
+
+
+def test_an_engine_that_does_not_trust_itself_is_replaced_and_the_trial_is_run_again(tmp_path: Path) -> None:
+    """Whatever `limits.attempts` says: the trial has done nothing wrong."""
+    ran = drill(
+        tmp_path,
+        *NO_PRUNER,
+        "drill.mode=untrusted",
+        "resources.slots=1",
+        "limits.attempts=1",
+        "hydra.sweeper.n_trials=3",
+        "study.name=doubt",
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    study = StudyPaths(tmp_path / "outputs" / "doubt")
+    assert {result.state for result in results(study).values()} == {TrialState.COMPLETE}
+    assert [result.attempts for result in results(study).values()] == [1, 2, 2]
+    first, again = (records.read(study.trial(1).attempt(number).result, AttemptResult) for number in (0, 1))
+    assert (first.reason, again.reason) == (Reason.UNTRUSTED, Reason.FINISHED)
     assert_nothing_left(study)
 
 

@@ -51,7 +51,9 @@ def attempt(study: StudyPaths, number: int = 7, attempt: int = 0) -> AttemptSpec
 
 
 def engine(study: StudyPaths, number: int = 3, slot: Slot = Slot(index=0, gpus=("2", "3"))) -> EngineSpec:  # noqa: B008 (immutable)
-    return engine_spec(study, number, slot, "a.module", limits=Limits(), structure="f", serves=2, threads=4, environment={"MINE": "1"})
+    return engine_spec(
+        study, number, slot, "a.module", limits=Limits(), structure="f", serves=2, growth=1.0, threads=4, environment={"MINE": "1"}
+    )
 
 
 def test_the_capsule_is_the_attempts_own() -> None:

@@ -59,7 +59,7 @@ def test_a_hot_knob_leaves_the_fingerprint(key: str, value: object) -> None:
         ("actor_rollout_ref.model.path", "large"),
         ("actor_rollout_ref.actor.ulysses_sequence_parallel_size", 2),
         ("actor_rollout_ref.rollout.tensor_model_parallel_size", 2),
-        ("actor_rollout_ref.rollout.seed", 2),  # given to the decoding engine when it is built
+        ("actor_rollout_ref.rollout.max_num_seqs", 2),  # given to the decoding engine when it is built
         ("data.train_files", ["b", "a"]),
         ("a_key.that_nobody_knows", 1),
         ("a_key.that_nobody_knows", {}),

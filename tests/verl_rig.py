@@ -1,0 +1,172 @@
+"""Real verl through the engine's protocol of folders: attempts are handed to an engine, and the test plays controller and supervisor."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from harness import command, records
+from harness.engine import Assignment
+from harness.inside import prepare
+from harness.paths import AttemptPaths, EnginePaths, StudyPaths
+from harness.types import AttemptResult, Limits, Reason, Slot, StopRequest, TrialSpec
+
+ROOT = Path(__file__).parents[1]
+GROUPS = ("engine/fsdp2", "rollout/hf", "policy/tiny", "task/chain_sum", "resources/cpu")
+OURS = ("paths", "policy", "task", "resources", "objective")
+PATIENCE_S = 150
+NOT_TRAINING = ("timing", "perf/", "actor/perf", "critic/perf")  # prefixes of metrics that tell of the machine
+
+
+def make_assets(folder: Path) -> Path:
+    """The tiny policy and its task."""
+    for kind, maker in (("task", "chain_sum"), ("policy", "tiny")):
+        subprocess.run(
+            [sys.executable, "-m", prepare.__name__, kind, maker, str(folder / kind / maker)], cwd=ROOT, timeout=PATIENCE_S, check=True
+        )
+    return folder
+
+
+class RigAttempt:
+    """One attempt's folder, read."""
+
+    def __init__(self, paths: AttemptPaths) -> None:
+        self.paths = paths
+
+    def rows(self) -> dict[int, dict[str, float]]:
+        """Step -> metrics."""
+        rows: dict[int, dict[str, float]] = {}
+        if self.paths.metrics.exists():
+            for line in records.whole_lines(self.paths.metrics, 0)[0]:
+                row = json.loads(line)
+                rows.setdefault(row["step"], {}).update(row["data"])
+        return rows
+
+    def training(self) -> dict[int, dict[str, float]]:
+        """The rows without what tells of the machine rather than of the training."""
+        return {
+            step: {name: value for name, value in row.items() if not name.startswith(NOT_TRAINING) and "mfu" not in name}
+            for step, row in self.rows().items()
+        }
+
+    def events(self) -> list[str]:
+        return [event.name for event in records.events(self.paths.events)]
+
+    def event(self, name: str) -> Any:
+        return next(event for event in records.events(self.paths.events) if event.name == name)
+
+    def result(self) -> AttemptResult:
+        return records.read(self.paths.result, AttemptResult)
+
+    def wandb_bytes(self) -> bytes:
+        (run,) = self.paths.wandb_runs
+        return next(run.glob("*.wandb")).read_bytes()
+
+
+class Rig:
+    """One study folder with one engine."""
+
+    def __init__(self, folder: Path, assets: Path, *, serves: int = 1, algorithm: str = "grpo") -> None:
+        self.study = StudyPaths(folder / "rig")
+        self.paths: EnginePaths = self.study.engine(0)
+        self.assets, self.algorithm = assets, algorithm
+        self.spec = command.engine_spec(
+            self.study,
+            0,
+            Slot(index=0),
+            "harness.inside.engine",
+            limits=Limits(),
+            structure="rig",
+            serves=serves,
+            growth=1.0,
+            threads=1,
+            environment={},
+        )
+        self.paths.inbox.mkdir(parents=True)
+        records.write(self.paths.command, self.spec)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.handed_over = 0
+
+    def give(self, *overrides: str, trial: int | None = None) -> RigAttempt:
+        """Hands an attempt over, of a new trial or a further one of `trial`; starts the engine with the first."""
+        number = self.handed_over if trial is None else trial
+        paths = self.study.trial(number)
+        attempt = paths.attempt(len(paths.attempts()) if paths.root.exists() else 0)
+        spec = TrialSpec(study="rig", number=number, configuration="rig", params={}, overrides=overrides, seed=1, created_at=time.time())
+        run_id = f"rig-{number:04d}"
+        attempt_spec = command.attempt_spec(
+            spec,
+            attempt,
+            self.config(*overrides),
+            run_id=run_id,
+            tracking={
+                "WANDB_MODE": "offline",
+                "WANDB_RUN_ID": run_id,
+                "WANDB_RESUME": "allow",
+                "WANDB_DIR": str(attempt.root),
+                "WANDB_SILENT": "true",
+            },
+            loggers=("console", "file", "wandb"),
+            scratch=self.spec.scratch,
+            object_store_mib=512,
+        )
+        attempt.root.mkdir(parents=True)
+        records.write(attempt.spec, attempt_spec)
+        records.write(self.paths.assignment(self.handed_over), Assignment(attempt=str(attempt.root)))
+        self.handed_over += 1
+        if self.process is None:
+            with self.paths.log.open("wb") as log:
+                self.process = subprocess.Popen(
+                    self.spec.argv, env={**os.environ, **self.spec.environment}, cwd=ROOT, stdout=log, stderr=log
+                )
+        return RigAttempt(attempt)
+
+    def train(self, *overrides: str, trial: int | None = None) -> RigAttempt:
+        """Waits for the attempt's end."""
+        attempt = self.give(*overrides, trial=trial)
+        self.wait(attempt.paths.result.exists)
+        return attempt
+
+    def stop(self, attempt: RigAttempt) -> StopRequest:
+        request = StopRequest(reason=Reason.PRUNED, message="worse than the median", requested_at=time.time(), grace_s=30)
+        records.write(attempt.paths.stop, request)
+        return request
+
+    def wait(self, happened: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
+        assert self.process is not None
+        deadline = time.monotonic() + patience_s
+        while not happened():
+            ended = self.process.poll() is not None
+            assert happened() or (not ended and time.monotonic() < deadline), self.log()[-3000:]
+            time.sleep(0.05)
+
+    def leave(self) -> int:
+        """Asks the engine to end; its exit status."""
+        self.paths.leave.touch()
+        assert self.process is not None
+        return self.process.wait(PATIENCE_S)
+
+    def log(self) -> str:
+        return self.paths.log.read_text()
+
+    def config(self, *overrides: str) -> dict[str, Any]:
+        found = importlib.util.find_spec("verl")
+        assert found is not None
+        assert found.origin is not None
+        verl = Path(found.origin).parent / "trainer/config/_generated_ppo_trainer.yaml"
+        options = [OmegaConf.load(ROOT / f"conf/{group}.yaml") for group in (f"algorithm/{self.algorithm}", *GROUPS)]
+        tree = OmegaConf.merge(
+            OmegaConf.load(verl), *options, {"paths": {"assets": str(self.assets)}}, OmegaConf.from_dotlist(list(overrides))
+        )
+        plain = OmegaConf.to_container(tree, resolve=True)
+        assert isinstance(plain, dict)
+        return {str(key): value for key, value in plain.items() if key not in OURS}

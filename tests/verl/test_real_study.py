@@ -106,7 +106,7 @@ def test_every_result_names_its_start_up(study: StudyPaths) -> None:
 
 def test_nothing_is_left_of_any_engine(study: StudyPaths) -> None:
     engines = [records.read(engine.command, EngineSpec) for engine in study.engines()]
-    assert len(engines) == 3
+    assert len(engines) == 1  # the three differ in a hot knob only
     assert not any(Path(engine.scratch).exists() for engine in engines)
     cookies = {f"{COOKIE}={engine.engine}".encode() for engine in engines}
     assert [pid for pid in Path("/proc").glob("[0-9]*") if cookies & environment_of(pid)] == []

@@ -48,6 +48,7 @@ def trial_fields(trial: TrialStatus) -> dict[str, Any]:
         "attempts": trial.attempts,
         "seconds": trial.seconds,
         "startup_s": trial.startup_s,
+        "warm": trial.warm,
         "slot": trial.slot,
         "seed": trial.seed,
         "configuration": trial.configuration,

@@ -87,6 +87,9 @@ def cost_line(status: StudyStatus) -> str:
     words = [f"{duration(status.elapsed_s)} wall clock", f"{duration(trials_s)} of trials on {slots} slot{'s' if slots != 1 else ''}"]
     if status.startup_share is not None:
         words.append(f"{100 * status.startup_share:.0f} % of that start-up")
+    warm, began = sum(trial.warm for trial in status.trials), sum(trial.startup_s is not None for trial in status.trials)
+    if warm:
+        words.append(f"{warm} of {began} trials on an engine that was running")
     gpu_hours = sum(trial.gpu_seconds for trial in status.trials) / 3600
     if gpu_hours or any(slot.gpus for slot in status.record.slots):
         words.append(f"{gpu_hours:.2f} GPU-hours")

@@ -45,6 +45,7 @@ HOT = (
     "critic.rollout_n",
     "actor_rollout_ref.rollout.seed",  # of requests without a seed of their own: there are none
     "actor_rollout_ref.rollout.temperature",
+    "distillation.teacher_models.*.temperature",  # verl's copy of it; with a teacher an engine serves once anyway
     "actor_rollout_ref.rollout.top_k",
     "actor_rollout_ref.rollout.top_p",
     "actor_rollout_ref.rollout.val_kwargs.*",

@@ -53,6 +53,7 @@ class TrialStatus:
     training_at: float | None = None  # since when the last attempt trains
     ended_at: float | None = None
     gpu_seconds: float = 0.0
+    warm: bool = False  # on an engine that had served others
     deserted: bool = False  # running by its records, with neither a controller nor a supervisor alive
 
 
@@ -122,6 +123,7 @@ class TrialWatch:
             training_at=last.training.at if last and last.training else None,
             ended_at=result.ended_at,
             gpu_seconds=result.gpu_seconds,
+            warm=result.warm,
         )
 
     def _running(self, status: TrialStatus, attempts: Sequence[AttemptWatch], now: float, controller_alive: bool) -> TrialStatus:

@@ -206,6 +206,7 @@ class TrialResult:
     startup_s: float | None  # from being given a slot to the first training step, of the last attempt
     slot: str | None
     ended_at: float
+    warm: bool = False  # the last attempt was given to an engine that had served others
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

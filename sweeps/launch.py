@@ -27,7 +27,7 @@ from sweeps.compose import Composer
 from sweeps.config import Settings, read_settings, with_hydra
 from sweeps.loop import Loop, TooManyFailures
 from sweeps.pruners.build import build_pruner
-from sweeps.rehearse import rehearse
+from sweeps.rehearse import rehearse, reuse_note
 from sweeps.samplers.build import build_sampler
 from sweeps.space import Space
 from sweeps.spectator import Spectator
@@ -112,7 +112,7 @@ class _Launch:
 
     def run(self) -> float | None:
         to_be_made = assets.missing(self.settings.assets)
-        tree = rehearse(self.composer, self.space, self.settings.objectives, to_be_made={asset.folder for asset in to_be_made})
+        corners = rehearse(self.composer, self.space, self.settings.objectives, to_be_made={asset.folder for asset in to_be_made})
         launcher = self._engine_launcher()
         tracker = instantiate(self.settings.tracking)
         asked = study.describe(
@@ -125,7 +125,7 @@ class _Launch:
             arguments=sys.argv[1:],
             sampler=type(self.sampler).__name__,
             pruner=type(self.pruner).__name__,
-            total_steps=tree["trainer"].get("total_training_steps"),
+            total_steps=corners[0]["trainer"].get("total_training_steps"),
         )
         study.refuse_mismatch(self.paths, asked)
         assets.make(to_be_made, say=print)
@@ -133,11 +133,13 @@ class _Launch:
             rehearse(self.composer, self.space, self.settings.objectives)
         with study.opened(asked, self.paths, self.sampler, self.pruner) as (record, handle):
             runner = TrialRunner(self.paths, record, self.settings, self.composer, launcher, tracker)
-            return self._course(record, handle, runner)
+            return self._course(record, handle, runner, reuse_note(corners))
 
-    def _course(self, record: StudyRecord, handle: optuna.Study, runner: TrialRunner) -> float | None:
+    def _course(self, record: StudyRecord, handle: optuna.Study, runner: TrialRunner, note: str) -> float | None:
         interrupts = _Interrupts(runner)
         with Spectator(self.paths) as spectator:
+            if self.settings.serves > 1 and self.n_trials > 1:
+                spectator.say(note)
             loop = Loop(
                 study=handle,
                 runner=runner,

@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from harness import known_metrics, preflight
 from harness.errors import PreflightError, SpaceError
-from harness.fingerprint import leaves
+from harness.fingerprint import fingerprint, is_hot, leaves, once_only
 from harness.preflight import Finding, Severity
 from harness.types import Objective
 from sweeps.compose import Composer
@@ -18,8 +18,10 @@ from sweeps.config import interpolations, trainer_config
 from sweeps.space import Space, bare_key
 
 
-def rehearse(composer: Composer, space: Space, objectives: Sequence[Objective], *, to_be_made: Collection[Path] = ()) -> dict[str, Any]:
-    """Returns the trainer's configuration at the first corner of the space. Raises ConfigError.
+def rehearse(
+    composer: Composer, space: Space, objectives: Sequence[Objective], *, to_be_made: Collection[Path] = ()
+) -> tuple[dict[str, Any], ...]:
+    """Returns the trainer's configuration at two opposite corners of the space. Raises ConfigError.
 
     `to_be_made` holds the folders that are not there yet, but will be. A point between the corners may still be refused later, alone and
     without a slot.
@@ -33,7 +35,20 @@ def rehearse(composer: Composer, space: Space, objectives: Sequence[Objective], 
     verdicts = [_refused(tree, to_be_made) for tree in trees]
     if all(verdicts):
         raise PreflightError("; ".join(finding.message for finding in verdicts[0]), findings=verdicts[0])
-    return trees[0]
+    return tuple(trees)
+
+
+def reuse_note(trees: Sequence[Mapping[str, Any]]) -> str:
+    """What a launch says about engines: whether its trials can share them. `trees` are opposite corners of the space."""
+    reason = once_only(trees[0])
+    if reason is not None:
+        return f"each trial starts an engine of its own: {reason}"
+    if fingerprint(trees[0]) == fingerprint(trees[-1]):
+        return "all trials can share an engine: each slot starts once"
+    first, last = (dict(leaves(tree)) for tree in (trees[0], trees[-1]))
+    differ = sorted(key for key in first.keys() | last.keys() if first.get(key) != last.get(key) and not is_hot(key))
+    named = ", ".join(differ[:3]) or "which models there are"
+    return f"trials that differ in {named} start engines of their own, the others share one"
 
 
 def corner(space: Space, index: int) -> dict[str, Any]:

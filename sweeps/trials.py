@@ -52,6 +52,7 @@ class LiveTrial:
     metrics: MetricReader
     curves: tuple[Curve, ...]
     first_slot_at: float
+    warm: bool
     untrusted: int = 0  # attempts that say nothing about the trial: their engine failed its own check
     steps: int = 0
     stop: StopRequest | None = None
@@ -141,6 +142,7 @@ class TrialRunner:
             metrics=MetricReader(attempt.metrics),
             curves=tuple(Curve(objective) for objective in self.record.objectives),
             first_slot_at=first_slot_at,
+            warm=self._engines[slot.index].served > 1,
         )
         self._trials[spec.number] = trial
         return trial
@@ -320,5 +322,6 @@ class TrialRunner:
             startup_s=endings.startup_s(trial.attempt) if trial is not None else None,
             slot=trial.slot.name if trial is not None else None,
             ended_at=ended_at,
+            warm=trial is not None and trial.warm,
         )
         records.write(paths.result, result)

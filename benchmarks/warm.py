@@ -1,12 +1,13 @@
 """What warm engines save, and whether they change anything: python -m benchmarks.warm [overrides of a study]
 
-Runs one study twice, warm and cold (engine.reuse=never), and compares: wall clock, share of start-up, hand-over by phase, and the metrics of
-trials of the same point. `--only warm` and `--compare FOLDER FOLDER` do it in parts, where one command may not take so long.
+Runs one study twice, warm and cold (engine.reuse=never), and compares: wall clock, share of start-up, hand-over by phase, and the metrics
+of trials of the same point. `--only warm` and `--compare FOLDER FOLDER` do it in parts, where one command may not take so long.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -90,10 +91,9 @@ def costs(studies: dict[str, list[Trial]]) -> None:
         late = f"{100 * sum(trial.start_up_s for trial in later) / sum(trial.seconds for trial in later):.1f} %" if later else "-"
         warm = sum(trial.result.warm for trial in found)
         middle, worst = statistics.median(start_ups[1:] or start_ups), max(start_ups[1:] or start_ups)
-        rows.append(
-            (name, str(len(found)), str(warm), f"{wall_s:.0f}", f"{wall_s / len(found):.1f}", f"{100 * share:.0f} %", late)
-            + (f"{start_ups[0]:.1f}", f"{middle:.2f}", f"{worst:.2f}")
-        )
+        times = f"{wall_s:.0f}", f"{wall_s / len(found):.1f}"
+        starts = f"{start_ups[0]:.1f}", f"{middle:.2f}", f"{worst:.2f}"
+        rows.append((name, str(len(found)), str(warm), *times, f"{100 * share:.0f} %", late, *starts))
     columns = ("study", "trials", "of them warm", "wall s", "s a trial", "start-up share", "from the 10th on")
     table((*columns, "first start s", "later starts, median s", "worst"), rows)
 
@@ -116,9 +116,7 @@ def phases(found: list[Trial]) -> None:
 
 def between(found: list[Trial]) -> None:
     """From a trial's end to the next one's first sampling."""
-    gaps = [
-        later.at("handed_over") - earlier.result.ended_at for earlier, later in zip(found, found[1:], strict=False) if later.result.warm
-    ]
+    gaps = [later.at("handed_over") - earlier.result.ended_at for earlier, later in itertools.pairwise(found) if later.result.warm]
     if gaps:
         print(f"from a trial's end to the next one's first sampling: median {statistics.median(gaps):.2f} s, worst {max(gaps):.2f} s\n")
 
@@ -137,9 +135,7 @@ def differences(left: list[Trial], right: list[Trial], names: tuple[str, str]) -
     shared = [(one.rows[step], other.rows[step]) for one, other in matched for step in one.rows.keys() & other.rows.keys()]
     keys = sorted({key for one, other in shared for key in one.keys() & other.keys()})
     unequal = [key for key in keys if any(one.get(key) != other.get(key) for one, other in shared)]
-    print(
-        f"{names[0]} and {names[1]}: {len(matched)} pairs of trials, {len(shared)} steps, {len(keys)} metrics, of them unequal {len(unequal)}"
-    )
+    print(f"{names[0]} and {names[1]}: {len(matched)} pairs of trials, {len(shared)} steps, {len(keys)} metrics, {len(unequal)} unequal")
     if not unequal:
         return
     rows = []

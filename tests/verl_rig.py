@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -12,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 from omegaconf import OmegaConf
 
-from harness import command, records
+from harness import command, processes, records
 from harness.engine import Assignment
 from harness.inside import prepare
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths
@@ -158,6 +160,19 @@ class Rig:
     def log(self) -> str:
         return self.paths.log.read_text()
 
+    def usage(self) -> dict[str, int]:
+        """What the engine's processes use together: private and shared memory in MiB, threads, descriptors, files in /dev/shm."""
+        used = dict.fromkeys(("private", "shared", "threads", "descriptors", "shm_files"), 0)
+        for process in processes.descendants(self.spec.engine):
+            with contextlib.suppress(OSError, psutil.Error):
+                status = dict(line.split(":", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
+                used["private"] += int(status["RssAnon"].split()[0]) // 1024
+                used["shared"] += int(status["RssShmem"].split()[0]) // 1024
+                used["threads"] += process.num_threads()
+                used["descriptors"] += process.num_fds()
+        used["shm_files"] = len(list(Path("/dev/shm").iterdir()))
+        return used
+
     def config(self, *overrides: str) -> dict[str, Any]:
         found = importlib.util.find_spec("verl")
         assert found is not None
@@ -170,3 +185,24 @@ class Rig:
         plain = OmegaConf.to_container(tree, resolve=True)
         assert isinstance(plain, dict)
         return {str(key): value for key, value in plain.items() if key not in OURS}
+
+
+def exit_codes(log: bytes) -> list[int]:
+    """Of the exit records in a W&B run's log. The format is LevelDB's: blocks of 32 KiB with records of checksum, length, type, data."""
+    from wandb.proto import wandb_internal_pb2
+
+    codes, whole, place = [], b"", 7  # behind the file's own header
+    while place + 7 <= len(log):
+        if (room := 32768 - place % 32768) < 7:
+            place += room
+            continue
+        length, part = int.from_bytes(log[place + 4 : place + 6], "little"), log[place + 6]
+        whole += log[place + 7 : place + 7 + length]
+        place += 7 + length
+        if part in (1, 4):  # a whole record, or its last part
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(whole)
+            if record.WhichOneof("record_type") == "exit":
+                codes.append(record.exit.exit_code)
+            whole = b""
+    return codes

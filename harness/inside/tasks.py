@@ -12,7 +12,6 @@ from typing import Any
 
 import pyarrow as arrow
 import pyarrow.parquet as parquet
-import reasoning_gym
 
 SPLITS = {"train": 1, "test": 2}  # split -> seed
 
@@ -28,6 +27,8 @@ class Task:
     sizes: dict[str, int]  # split -> problems
 
     def rows(self, split: str) -> list[dict[str, Any]]:
+        import reasoning_gym  # only here: a host that is given the data, or makes the policy only, does without
+
         problems = reasoning_gym.create_dataset(self.dataset, size=self.sizes[split], seed=SPLITS[split], **self.options)
         return [self._row(split, index, problem) for index, problem in enumerate(problems)]
 

@@ -8,10 +8,10 @@ import re
 from dataclasses import dataclass
 
 import pytest
-from verl_rig import Rig, RigAttempt, make_assets
+from verl_rig import Rig, RigAttempt, exit_codes, make_assets
 
 from harness import records
-from harness.types import Reason, RunState
+from harness.types import Reason, RunState, StopRequest
 
 pytestmark = [
     pytest.mark.verl,
@@ -48,6 +48,7 @@ class Warm:
 
     rig: Rig
     first: RigAttempt  # of X
+    request: StopRequest
     stopped: RigAttempt  # of Z without an end, in the midst of its rollouts
     again: RigAttempt  # of X
     other: RigAttempt  # of Z
@@ -67,12 +68,12 @@ def warm(tmp_path_factory, assets):
     first = rig.train(*X)
     stopped = rig.give(*Z, "steps=500")
     rig.wait(lambda: 2 in stopped.rows())
-    rig.stop(stopped)
+    request = rig.stop(stopped)
     rig.wait(stopped.paths.result.exists)
     again, other = rig.train(*X), rig.train(*Z)
     half = rig.train(*X, "steps=2", "trainer.save_freq=2")
     resumed = rig.train(*X, trial=int(re.sub(r"\D", "", half.paths.trial.root.name)))
-    attempts = Warm(rig, first, stopped, again, other, half, resumed, rig.train(*X))
+    attempts = Warm(rig, first, request, stopped, again, other, half, resumed, rig.train(*X))
     assert rig.leave() == 0
     return attempts
 
@@ -106,8 +107,26 @@ def test_the_metrics_are_those_of_a_training(warm):
     rows = warm.first.rows()
     assert len({row["actor/grad_norm"] for row in rows.values()}) == 4
     assert rows[4]["actor/kl_loss"] > rows[1]["actor/kl_loss"] == 0
+    assert all(row["training/rollout_actor_probs_pearson_corr"] > 0.99 for row in rows.values())
     assert all(math.isfinite(value) for row in warm.first.training().values() for value in row.values() if isinstance(value, float))
     assert warm.other.training()[1] != warm.first.training()[1]
+
+
+def test_a_stop_request_ends_an_attempt_without_force_and_closes_its_run(warm):
+    result, rows = warm.stopped.result(), warm.stopped.rows()
+    assert (result.state, result.reason, result.message) == (RunState.STOPPED, Reason.PRUNED, warm.request.message)
+    assert 2 <= result.steps == max(rows) < 500
+    assert result.ended_at - warm.request.requested_at < 15
+    assert exit_codes(warm.stopped.wandb_bytes()) == [0]
+    assert b"harness/state" in warm.stopped.wandb_bytes()
+
+
+def test_an_attempt_that_trained_to_its_end_says_so(warm):
+    result = warm.first.result()
+    assert (result.state, result.reason, result.steps) == (RunState.SUCCEEDED, Reason.FINISHED, 4)
+    assert [name for name in warm.first.events() if name in ("accepted", "rollout", "training")] == ["accepted", "rollout", "training"]
+    assert b"succeeded" in warm.first.wandb_bytes().lower()
+    assert "Traceback" not in warm.rig.log()
 
 
 def test_every_attempt_has_a_run_of_its_own(warm):

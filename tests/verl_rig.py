@@ -27,6 +27,9 @@ GROUPS = ("engine/fsdp2", "rollout/hf", "policy/tiny", "task/chain_sum", "resour
 OURS = ("paths", "policy", "task", "resources", "objective")
 PATIENCE_S = 150
 NOT_TRAINING = ("timing", "perf/", "actor/perf", "critic/perf")  # prefixes of metrics that tell of the machine
+# How far the rollout's probabilities lie from the actor's: a generation batch that a slow moment split in two changes their last bits. They
+# are recomputed before training, so nothing follows from them.
+DIAGNOSTICS = ("training/rollout_", "rollout_corr/")
 
 
 def make_assets(folder: Path) -> Path:
@@ -54,11 +57,23 @@ class RigAttempt:
         return rows
 
     def training(self) -> dict[int, dict[str, float]]:
-        """The rows without what tells of the machine rather than of the training."""
+        """The rows without what tells of the machine rather than of the training, and without diagnostics."""
+        apart = (*NOT_TRAINING, *DIAGNOSTICS)
         return {
-            step: {name: value for name, value in row.items() if not name.startswith(NOT_TRAINING) and "mfu" not in name}
+            step: {name: value for name, value in row.items() if not name.startswith(apart) and "mfu" not in name}
             for step, row in self.rows().items()
         }
+
+    def equals(self, other: RigAttempt, *, after: int = 0) -> bool:
+        """Whether both trained the same, bit by bit, from step `after` on; diagnostics may differ by 1e-4."""
+        steps = sorted(step for step in other.rows() if step > after)
+        assert sorted(self.rows()) == steps
+        for step in steps:
+            mine, theirs = self.rows()[step], other.rows()[step]
+            for name in mine.keys() | theirs.keys():
+                if name.startswith(DIAGNOSTICS):
+                    assert abs(mine[name] - theirs[name]) < 1e-4, (step, name, mine[name], theirs[name])
+        return self.training() == {step: row for step, row in other.training().items() if step > after}
 
     def events(self) -> list[str]:
         return [event.name for event in records.events(self.paths.events)]

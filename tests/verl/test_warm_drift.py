@@ -44,7 +44,7 @@ def test_fifty_attempts_leave_an_engine_as_three_do(tmp_path):
     assert late < 1.5 * early + 0.1
 
     last_of_first_point = ATTEMPTS - 1 - (ATTEMPTS - 1) % len(POINTS)
-    assert attempts[last_of_first_point].training() == attempts[0].training()
-    assert attempts[len(POINTS)].training() == attempts[0].training()
+    assert attempts[last_of_first_point].equals(attempts[0])
+    assert attempts[len(POINTS)].equals(attempts[0])
     settled = [event.data["seconds"] for event in records.events(rig.paths.events) if event.name == "settled"]
     print(f"checks after an attempt: median {statistics.median(settled):.3f} s, worst {max(settled):.3f} s")

@@ -81,11 +81,11 @@ def warm(tmp_path_factory, assets):
 def test_the_second_of_an_engine_equals_its_first_bit_by_bit_after_one_that_was_stopped(warm):
     assert warm.stopped.result().reason is Reason.PRUNED
     assert sorted(warm.first.rows()) == [1, 2, 3, 4]
-    assert warm.again.training() == warm.first.training()
+    assert warm.again.equals(warm.first)
 
 
 def test_the_last_of_an_engine_equals_its_first_bit_by_bit(warm):
-    assert warm.last.training() == warm.first.training()
+    assert warm.last.equals(warm.first)
 
 
 def test_it_equals_one_of_an_engine_that_has_trained_nothing(warm, assets, tmp_path):
@@ -94,12 +94,12 @@ def test_it_equals_one_of_an_engine_that_has_trained_nothing(warm, assets, tmp_p
     assert cold.leave() == 0
     assert sorted(attempt.rows()) == [1, 2, 3]
     assert any(name.startswith("val-core/") for name in attempt.rows()[2])
-    assert warm.other.training() == attempt.training()
+    assert warm.other.equals(attempt)
 
 
 def test_an_attempt_that_goes_on_from_a_checkpoint_equals_one_that_was_never_interrupted(warm):
     assert sorted(warm.resumed.rows()) == [3, 4]
-    assert warm.resumed.training() == {step: row for step, row in warm.first.training().items() if step > 2}
+    assert warm.resumed.equals(warm.first, after=2)
 
 
 def test_the_metrics_are_those_of_a_training(warm):

@@ -10,34 +10,22 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from harness import command, preflight, records
-from harness.engine import Assignment
 from harness.errors import ConfigError, NonFiniteMetric
-from harness.fingerprint import fingerprint, once_only
+from harness.fingerprint import fingerprint
 from harness.launchers.base import EngineLauncher
 from harness.metrics import MetricReader
 from harness.objective import Curve
-from harness.paths import AttemptPaths, EnginePaths, StudyPaths, TrialPaths
+from harness.paths import AttemptPaths, StudyPaths, TrialPaths
 from harness.trackers.base import Tracker
 from harness.types import AttemptResult, Reason, RunState, Slot, StopRequest, StudyRecord, TrialResult, TrialSpec, TrialState
 from sweeps import endings
 from sweeps.compose import Composer
 from sweeps.config import Settings, trainer_config, unresolved
+from sweeps.engines import EnginePool
 from sweeps.loop import Outcome, Proposal, Update
 
 POLL_S = 0.1
 _RETRYABLE = (Reason.CRASHED, Reason.STALLED, Reason.LOST)
-
-
-@dataclass(slots=True)
-class LiveEngine:
-    """An engine on its slot."""
-
-    paths: EnginePaths
-    fingerprint: str
-    serves: int
-    served: int = 0  # attempts that it was given
-    busy: bool = False
-    spent: bool = False  # takes no more attempts
 
 
 @dataclass(slots=True)
@@ -69,15 +57,14 @@ class TrialRunner:
     composer: Composer
     launcher: EngineLauncher
     tracker: Tracker
-    _engines: dict[int, LiveEngine] = field(default_factory=dict)  # by slot
+    _engines: EnginePool = field(init=False)
     _trials: dict[int, LiveTrial] = field(default_factory=dict)  # by number
-    _next_engine: int = 0
 
     def __post_init__(self) -> None:
-        self._next_engine = 1 + max((engine.number for engine in self.study.engines()), default=-1)
+        self._engines = EnginePool(self.study, self.settings, self.launcher)
 
     def free(self) -> int:
-        return sum(self._is_free(slot) for slot in self.launcher.slots())
+        return len(self._engines.free())
 
     def start(self, proposal: Proposal) -> Outcome | None:
         """Writes the trial's specification and gives it a slot; a point that cannot be run is refused and costs none."""
@@ -110,25 +97,17 @@ class TrialRunner:
 
     def hurry(self) -> None:
         """Ends every engine by force: the user is in haste."""
-        for engine in self._engines.values():
-            self.launcher.end(engine.paths)
+        self._engines.hurry()
 
     def leave(self) -> None:
         """Lets idle engines go, and waits until all that was started is gone."""
-        for engine in self._engines.values():
-            engine.paths.leave.touch()
-        while any(self.launcher.is_alive(engine.paths) for engine in self._engines.values()):
-            time.sleep(POLL_S)
+        self._engines.leave()
 
-    # --- slots ---------------------------------------------------------------------------------------------------------------------
-
-    def _is_free(self, slot: Slot) -> bool:
-        engine = self._engines.get(slot.index)
-        return engine is None or not (engine.busy or (engine.spent and self.launcher.is_alive(engine.paths)))
+    # --- attempts ------------------------------------------------------------------------------------------------------------------
 
     def _launch(self, spec: TrialSpec, paths: TrialPaths, tree: Mapping[str, object], *, first_slot_at: float) -> LiveTrial:
         structure = fingerprint(tree)
-        slot = self._choose_slot(structure)
+        slot = self._engines.choose(structure)
         attempt = paths.attempt(len(paths.attempts()))
         attempt.root.mkdir()
         while not self._hand_over(spec, attempt, tree, slot, structure):
@@ -142,14 +121,14 @@ class TrialRunner:
             metrics=MetricReader(attempt.metrics),
             curves=tuple(Curve(objective) for objective in self.record.objectives),
             first_slot_at=first_slot_at,
-            warm=self._engines[slot.index].served > 1,
+            warm=self._engines.on(slot).served > 1,
         )
         self._trials[spec.number] = trial
         return trial
 
     def _hand_over(self, spec: TrialSpec, attempt: AttemptPaths, tree: Mapping[str, object], slot: Slot, structure: str) -> bool:
         """Gives the attempt to the slot's engine, or to a new one; False where the engine did not take it any more."""
-        engine = self._engine_for(slot, structure, tree)
+        engine = self._engines.engine_for(slot, structure, tree)
         run_id = command.run_id(self.study.name, self.record.created_at, spec.number)
         attempt_spec = command.attempt_spec(
             spec,
@@ -166,65 +145,14 @@ class TrialRunner:
         records.append(
             attempt.events, "controller", "given_slot", slot=slot.name, engine=engine.paths.number, served=engine.served, log_offset=offset
         )
-        try:
-            records.write(engine.paths.assignment(engine.served), Assignment(attempt=str(attempt.root.absolute())))
-        except FileExistsError:
-            engine.spent = True
-            return False
-        if engine.served == 0:
-            self.launcher.start(engine.paths)
-        engine.served, engine.busy = engine.served + 1, True
-        engine.spent = engine.served >= engine.serves
-        return True
-
-    def _choose_slot(self, structure: str) -> Slot:
-        """A free slot whose engine can serve this structure, else one without an engine, else one whose engine has to go."""
-        free = [slot for slot in self.launcher.slots() if self._is_free(slot)]
-
-        def effort(slot: Slot) -> int:
-            engine = self._engines.get(slot.index)
-            if engine is None or not self.launcher.is_alive(engine.paths):
-                return 1
-            return 0 if engine.fingerprint == structure and not engine.spent else 2
-
-        return min(free, key=effort)
-
-    def _engine_for(self, slot: Slot, structure: str, tree: Mapping[str, object]) -> LiveEngine:
-        engine = self._engines.get(slot.index)
-        if engine is not None and self.launcher.is_alive(engine.paths):
-            if engine.fingerprint == structure and not engine.spent:
-                return engine
-            engine.paths.leave.touch()
-            while self.launcher.is_alive(engine.paths):
-                time.sleep(POLL_S)
-        return self._new_engine(slot, structure, serves=1 if once_only(tree) else self.settings.serves)
-
-    def _new_engine(self, slot: Slot, structure: str, *, serves: int) -> LiveEngine:
-        paths = self.study.engine(self._next_engine)
-        self._next_engine += 1
-        paths.inbox.mkdir(parents=True)
-        spec = command.engine_spec(
-            self.study,
-            paths.number,
-            slot,
-            self.settings.module,
-            limits=self.settings.limits,
-            structure=structure,
-            serves=serves,
-            growth=self.settings.growth,
-            threads=self.settings.resources.threads,
-            environment={},
-        )
-        records.write(paths.command, spec)
-        self._engines[slot.index] = LiveEngine(paths=paths, fingerprint=structure, serves=serves)
-        return self._engines[slot.index]
+        return self._engines.hand_over(engine, attempt)
 
     # --- following -----------------------------------------------------------------------------------------------------------------
 
     def _follow(self, trial: LiveTrial) -> Update:
         """State first, then metrics: what was written before the result is never missed."""
         result = records.read_if_there(trial.attempt.result, AttemptResult)
-        if result is None and not self._engine_lives(trial):
+        if result is None and not self._engines.is_alive(self._engines.on(trial.slot)):
             result = records.read_if_there(trial.attempt.result, AttemptResult) or endings.lost(trial.steps)
         points = self._read(trial)
         if result is None:
@@ -232,9 +160,6 @@ class TrialRunner:
         if self._try_again(trial, result):
             return Update(number=trial.spec.number, points=points)
         return Update(number=trial.spec.number, points=points, outcome=self._end(trial, result))
-
-    def _engine_lives(self, trial: LiveTrial) -> bool:
-        return self.launcher.is_alive(self._engines[trial.slot.index].paths)
 
     def _read(self, trial: LiveTrial) -> Sequence[tuple[int, float]]:
         """New values of the first objective; a value that is not finite stops the trial."""
@@ -259,17 +184,15 @@ class TrialRunner:
         retry = result.reason in _RETRYABLE and trial.attempt.number + 1 - untrusted < self.settings.attempts
         if not (retry or result.reason is Reason.UNTRUSTED):
             return False
-        engine = self._engines[trial.slot.index]
-        while self._engine_lives(trial):  # an engine in which an attempt failed is not trusted again
-            self.launcher.end(engine.paths)
-            time.sleep(POLL_S)
+        engine = self._engines.on(trial.slot)
+        self._engines.end(engine)  # one in which an attempt failed is not trusted again
         engine.busy = False
         self._launch(trial.spec, trial.paths, trial.config, first_slot_at=trial.first_slot_at).untrusted = untrusted
         return True
 
     def _end(self, trial: LiveTrial, result: AttemptResult) -> Outcome:
         outcome = trial.trouble or endings.outcome(trial.curves, result)
-        engine = self._engines[trial.slot.index]
+        engine = self._engines.on(trial.slot)
         engine.busy = False
         if result.state is RunState.FAILED or result.forced:
             engine.spent = True  # its supervisor is ending it

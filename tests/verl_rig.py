@@ -138,6 +138,8 @@ class Rig:
         )
         attempt.root.mkdir(parents=True)
         records.write(attempt.spec, attempt_spec)
+        offset = self.paths.log.stat().st_size if self.paths.log.exists() else 0
+        records.append(attempt.events, "rig", "given_slot", log_offset=offset)
         records.write(self.paths.assignment(self.handed_over), Assignment(attempt=str(attempt.root)))
         self.handed_over += 1
         if self.process is None:

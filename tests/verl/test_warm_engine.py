@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 import pytest
-from verl_rig import Rig, RigAttempt, exit_codes, make_assets
+from verl_rig import PATIENCE_S, Rig, RigAttempt, exit_codes, make_assets
 
 from harness import records
 from harness.types import Reason, RunState, StopRequest
@@ -55,6 +55,8 @@ class Warm:
     half: RigAttempt  # of X up to step 2, with a checkpoint
     resumed: RigAttempt  # and on to step 4
     last: RigAttempt  # of X
+    broken: RigAttempt  # of X with a loss that does not exist
+    status: int  # the engine's exit status after it
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def assets(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory, assets):
-    rig = Rig(tmp_path_factory.mktemp("warm"), assets, serves=8)
+    rig = Rig(tmp_path_factory.mktemp("warm"), assets, serves=12)
     first = rig.train(*X)
     stopped = rig.give(*Z, "steps=500")
     rig.wait(lambda: 2 in stopped.rows())
@@ -73,9 +75,9 @@ def warm(tmp_path_factory, assets):
     again, other = rig.train(*X), rig.train(*Z)
     half = rig.train(*X, "steps=2", "trainer.save_freq=2")
     resumed = rig.train(*X, trial=int(re.sub(r"\D", "", half.paths.trial.root.name)))
-    attempts = Warm(rig, first, request, stopped, again, other, half, resumed, rig.train(*X))
-    assert rig.leave() == 0
-    return attempts
+    last = rig.train(*X)
+    broken = rig.train(*X, "actor_rollout_ref.actor.policy_loss.loss_mode=nosuch")
+    return Warm(rig, first, request, stopped, again, other, half, resumed, last, broken, rig.process.wait(PATIENCE_S))
 
 
 def test_the_second_of_an_engine_equals_its_first_bit_by_bit_after_one_that_was_stopped(warm):
@@ -126,7 +128,7 @@ def test_an_attempt_that_trained_to_its_end_says_so(warm):
     assert (result.state, result.reason, result.steps) == (RunState.SUCCEEDED, Reason.FINISHED, 4)
     assert [name for name in warm.first.events() if name in ("accepted", "rollout", "training")] == ["accepted", "rollout", "training"]
     assert b"succeeded" in warm.first.wandb_bytes().lower()
-    assert "Traceback" not in warm.rig.log()
+    assert "Traceback" not in warm.rig.log()[: warm.broken.event("given_slot").data["log_offset"]]
 
 
 def test_every_attempt_has_a_run_of_its_own(warm):
@@ -144,5 +146,14 @@ def test_a_hand_over_is_recorded_by_phase_and_takes_a_moment(warm):
 
 def test_the_engine_trusted_itself_throughout(warm):
     names = [event.name for event in records.events(warm.rig.paths.events)]
-    assert names == ["settled"] * 7
+    assert names == ["settled"] * 7 + ["closed"]
     assert {attempt.result().state for attempt in (warm.again, warm.other, warm.resumed, warm.last)} == {RunState.SUCCEEDED}
+
+
+def test_an_attempt_that_fails_ends_its_engine(warm):
+    result = warm.broken.result()
+    assert (result.state, result.reason) == (RunState.FAILED, Reason.CRASHED)
+    assert "nosuch" in result.message
+    assert warm.status == 1
+    closed = [event for event in records.events(warm.rig.paths.events) if event.name == "closed"]
+    assert [event.data["why"] for event in closed] == ["an attempt ended as crashed"]

@@ -6,7 +6,6 @@ Named to verl through its trainer's table of roles. Only FSDP engines: `harness.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,8 +20,9 @@ from verl.utils.import_utils import import_external_libs
 from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker, TrainingWorkerConfig
 from verl.workers.utils.losses import ppo_loss, value_loss
 
+from harness.inside.weights import FirstWeights, checksum_of
+
 HEAD_SEED = 0  # of a critic's new last layer: the same in every engine, whichever attempt it was started for
-_SAMPLE = 2**22  # elements of a tensor that its checksum looks at: all of most, every second or third of an embedding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,20 +32,6 @@ class Restored:
     first: tuple[int, ...]  # checksums of the weights when the engine was built
     now: tuple[int, ...]
     device_bytes: int  # allocated on the accelerator
-
-
-class FirstWeights:
-    """A model's parameters and buffers as they were when it was built, on the host; of this rank's shard."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self._kept = {name: tensor.to("cpu", copy=True) for name, tensor in _tensors(module)}
-        self.checksum = checksum(self._kept.values())
-
-    def restore(self, module: torch.nn.Module) -> int:
-        """The checksum of what is there now."""
-        for name, tensor in _tensors(module):
-            tensor.copy_(self._kept[name])
-        return checksum(tensor for _, tensor in _tensors(module))
 
 
 class ActorWorker(ActorRolloutRefWorker):
@@ -107,32 +93,8 @@ def seed_process(seed: int | None) -> None:
     torch.manual_seed(seed)
 
 
-@torch.no_grad()
-def checksum(tensors: Iterable[torch.Tensor]) -> int:
-    """Of their bits, exactly; depends on the order of the tensors and not on where they lie."""
-    whole = 0
-    for tensor in tensors:
-        flat = tensor.contiguous().view(-1)
-        if flat.numel() > _SAMPLE:
-            flat = flat[:: flat.numel() // _SAMPLE].contiguous()
-        bits = flat.view(torch.uint8).to(torch.int64) if flat.element_size() == 1 else flat.view(_BITS[flat.element_size()])
-        whole = (whole * 1_000_003 + int(bits.sum(dtype=torch.int64))) % 2**61
-    return whole
-
-
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def _tensors(module: torch.nn.Module) -> Iterable[tuple[str, torch.Tensor]]:
-    """Every parameter and buffer: this rank's shard of it."""
-    for named in (module.named_parameters(), module.named_buffers()):
-        for name, tensor in named:
-            local = tensor.detach()
-            yield name, local.to_local() if hasattr(local, "to_local") else local
-
-
 def _checksum_of(worker: TrainingWorker | None) -> int:
-    return 0 if worker is None else checksum(tensor for _, tensor in _tensors(worker.engine.module))
+    return 0 if worker is None else checksum_of(worker.engine.module)
 
 
 def _start_anew(worker: TrainingWorker, optimizer_config: Any) -> None:

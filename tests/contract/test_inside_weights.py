@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 
-pytestmark = [pytest.mark.verl, pytest.mark.skipif(importlib.util.find_spec("verl") is None, reason="needs the cpu extra")]
+torch = pytest.importorskip("torch")
 
 
 @pytest.fixture
 def module():
-    import torch
-
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(7, 5), torch.nn.BatchNorm1d(5), torch.nn.Linear(5, 3, dtype=torch.bfloat16))
     model.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -20,9 +16,7 @@ def module():
 
 
 def test_a_model_goes_back_bit_by_bit_with_its_buffers(module):
-    import torch
-
-    from harness.inside.workers import FirstWeights
+    from harness.inside.weights import FirstWeights
 
     first = FirstWeights(module)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -34,9 +28,7 @@ def test_a_model_goes_back_bit_by_bit_with_its_buffers(module):
 
 
 def test_a_checksum_sees_one_bit_and_the_order(module):
-    import torch
-
-    from harness.inside.workers import checksum
+    from harness.inside.weights import checksum
 
     tensors = [tensor.detach().clone() for tensor in module.parameters()]
     whole = checksum(tensors)
@@ -47,9 +39,7 @@ def test_a_checksum_sees_one_bit_and_the_order(module):
 
 
 def test_a_large_tensor_is_sampled_over_all_of_its_length():
-    import torch
-
-    from harness.inside.workers import checksum
+    from harness.inside.weights import checksum
 
     large = torch.zeros(5 * 2**22, dtype=torch.bfloat16)
     whole = checksum([large])

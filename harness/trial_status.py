@@ -202,13 +202,16 @@ class AttemptWatch:
         return max(self.training.at - self.given.at, 0.0) if self.given and self.training else None
 
     def follow(self) -> None:
+        self.follow_events()
+        self._follow_metrics()
+
+    def follow_events(self) -> None:
         for event in self.new_events():
             self.heard, self.heard_at = True, event.at
             if event.name == "given_slot" and self.given is None:
                 self.given = event
             elif event.name == "training":
                 self.training = event
-        self._follow_metrics()
 
     def last_sign_at(self) -> float:
         """When the attempt last wrote something."""

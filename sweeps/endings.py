@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from harness import records
 from harness.errors import MissingMetric
 from harness.objective import Curve
 from harness.paths import AttemptPaths
+from harness.trial_status import AttemptWatch
 from harness.types import AttemptResult, Reason, RunState, TrialState
 from sweeps.loop import Outcome
 
@@ -44,7 +44,6 @@ def lost(steps: int) -> AttemptResult:
 
 def startup_s(attempt: AttemptPaths) -> float | None:
     """Seconds from being given a slot to the first training step; None where there was none."""
-    at = {event.name: event.at for event in records.events(attempt.events)}
-    if "given_slot" not in at or "training" not in at:
-        return None
-    return at["training"] - at["given_slot"]
+    watch = AttemptWatch(attempt, "")
+    watch.follow_events()
+    return watch.startup_s

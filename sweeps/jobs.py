@@ -74,7 +74,7 @@ class LocalJobs:
         """`jobs_per_process` of None: one where slots have GPUs, whose memory is then surely free again, else any number."""
         if jobs_per_process is not None and jobs_per_process < 1:
             raise ConfigError(f"hydra.launcher.jobs_per_process={jobs_per_process}: expected a number of at least 1, or null")
-        self._context, self._function, self._config = hydra_context, task_function, config
+        self._context, self._function = hydra_context, task_function
         self._wish = {"slots": slots, "gpus_per_slot": gpus_per_slot, "gpus": gpus}
         self._most = 1 if jobs_per_process is None and gpus_per_slot else jobs_per_process
         self._slots: list[Slot] | None = None  # those without a worker

@@ -6,10 +6,11 @@ import copy
 import hashlib
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from harness.fingerprint import fingerprint
-from harness.paths import AttemptPaths, StudyPaths
+from harness.paths import AttemptPaths, EnginePaths, StudyPaths
 from harness.types import AttemptSpec, EngineSpec, Limits, Slot, TrialSpec
 
 MIB = 2**20
@@ -27,7 +28,6 @@ def attempt_spec(
     object_store_mib: int,
 ) -> AttemptSpec:
     """What is written into the attempt's folder. `config` is verl's resolved tree; `scratch` is the engine's short temporary folder."""
-    encapsulated = encapsulate(config, trial, attempt, loggers=loggers, scratch=scratch, object_store_mib=object_store_mib)
     return AttemptSpec(
         study=trial.study,
         trial=trial.number,
@@ -36,7 +36,36 @@ def attempt_spec(
         # verl's file logger replaces an older file and makes no folder: one name an attempt, in a folder that exists.
         environment={"VERL_FILE_LOGGER_PATH": str(attempt.metrics), **tracking},
         fingerprint=fingerprint(config),
-        config=encapsulated,
+        config=encapsulate(
+            config,
+            project=trial.study,
+            experiment=f"trial-{trial.number:04d}",
+            checkpoints=attempt.trial.checkpoints,
+            loggers=loggers,
+            scratch=scratch,
+            object_store_mib=object_store_mib,
+        ),
+    )
+
+
+def warm_up_spec(engine: EnginePaths, config: Mapping[str, Any], *, object_store_mib: int) -> AttemptSpec:
+    """What an engine starts with that stands by: `config` is verl's resolved tree for any trial that it could serve."""
+    return AttemptSpec(
+        study=engine.study.name,
+        trial=None,
+        attempt=engine.warm_up.number,
+        run_id="",
+        environment={},
+        fingerprint=fingerprint(config),
+        config=encapsulate(
+            config,
+            project=engine.study.name,
+            experiment=engine.root.name,
+            checkpoints=engine.warm_up.trial.checkpoints,  # never made
+            loggers=("console",),
+            scratch=scratch_folder(engine.study, engine.number),
+            object_store_mib=object_store_mib,
+        ),
     )
 
 
@@ -103,14 +132,21 @@ def capsule_environment(slot: Slot, threads: int) -> dict[str, str]:
 
 
 def encapsulate(
-    config: Mapping[str, Any], trial: TrialSpec, attempt: AttemptPaths, *, loggers: tuple[str, ...], scratch: str, object_store_mib: int
+    config: Mapping[str, Any],
+    *,
+    project: str,
+    experiment: str,
+    checkpoints: Path,
+    loggers: tuple[str, ...],
+    scratch: str,
+    object_store_mib: int,
 ) -> dict[str, Any]:
     """verl's tree with everything that two trials could share by accident made the attempt's own."""
     tree: dict[str, Any] = copy.deepcopy(dict(config))
     trainer = tree.setdefault("trainer", {})
-    trainer["project_name"] = trial.study
-    trainer["experiment_name"] = f"trial-{trial.number:04d}"
-    trainer["default_local_dir"] = str(attempt.trial.checkpoints)  # verl's default is shared, and resume_mode=auto resumes another trial's
+    trainer["project_name"] = project
+    trainer["experiment_name"] = experiment
+    trainer["default_local_dir"] = str(checkpoints)  # verl's default is shared, and resume_mode=auto resumes another trial's
     trainer["resume_mode"] = "auto"  # a later attempt goes on from this trial's own last checkpoint
     trainer["logger"] = list(loggers)
     ray_init = tree.setdefault("ray_kwargs", {}).setdefault("ray_init", {})

@@ -40,6 +40,7 @@ class Mode(StrEnum):
     SILENT = "silent"  # trains on and logs nothing
     DEAF = "deaf"  # hears neither the stop request nor SIGTERM
     FORKING = "forking"  # leaves children in sessions of their own, deaf to SIGTERM
+    UNREADY = "unready"  # cannot stand by
     UNTRUSTED = "untrusted"  # fails its own check wherever its engine has served before
 
 
@@ -122,8 +123,20 @@ def metrics(knob: Knobs, settings: Settings, step: int, draw: random.Random) -> 
     return values
 
 
+def get_ready(desk: AttemptDesk) -> None:
+    """Starts up for trials to come."""
+    settings = read_settings(desk.spec.config["drill"])
+    time.sleep(settings.startup_s)
+    if settings.mode is Mode.UNREADY:
+        raise RuntimeError("drill: told not to get ready")
+    desk.ready()
+
+
 def serve(desk: AttemptDesk) -> None:
     """One attempt, from its start-up to its result."""
+    if not desk.trains:
+        get_ready(desk)
+        return
     knob, settings = knobs(desk.spec.config), read_settings(desk.spec.config["drill"])
     draw = random.Random(f"{knob.seed}/{knob.lr}/{knob.kl}/{knob.n}")
     path = Path(desk.spec.environment["VERL_FILE_LOGGER_PATH"])
@@ -169,6 +182,7 @@ _MISBEHAVE: dict[Mode, Callable[[], None]] = {
     Mode.FORKING: _fork,
     Mode.NAN: lambda: None,
     Mode.SILENT: lambda: None,
+    Mode.UNREADY: lambda: None,
     Mode.UNTRUSTED: lambda: None,
 }
 

@@ -1,23 +1,27 @@
 """The engine's side of the file protocol: attempts in, events and results out. Light enough for every program that serves attempts.
 
 An assignment is a file in the engine's inbox that names an attempt's folder; the engine takes them in order, one at a time, until it has
-served what it may, is asked to leave, or closes its inbox: because it waited in vain, or does not trust itself with another attempt.
-A stop request is a file in the attempt's folder, honoured at a step boundary.
+served what it may, is asked to leave, or closes its inbox: because its controller is gone and it waited in vain for another, or because it
+does not trust itself with another attempt. A stop request is a file in the attempt's folder, honoured at a step boundary.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import records
+from harness import processes, records
+from harness.errors import RecordError
 from harness.paths import AttemptPaths, EnginePaths
-from harness.types import AttemptResult, AttemptSpec, EngineSpec, Reason, RunState, StopRequest
+from harness.types import AttemptResult, AttemptSpec, EngineSpec, Lease, Reason, RunState, StopRequest
 
 POLL_S = 0.05
+LOOK_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +38,11 @@ class AttemptDesk:
         self.paths = paths
         self.spec = records.read(paths.spec, AttemptSpec)
 
+    @property
+    def trains(self) -> bool:
+        """False where the engine is only to get ready for others."""
+        return self.spec.trial is not None
+
     def event(self, name: str, **data: Any) -> None:
         records.append(self.paths.events, "engine", name, **data)
 
@@ -45,6 +54,10 @@ class AttemptDesk:
         """Writes the result, once; the process may serve another attempt afterwards."""
         result = AttemptResult(state=state, reason=reason, message=message, ended_at=time.time(), steps=steps)
         records.write(self.paths.result, result)
+
+    def ready(self) -> None:
+        """Concludes an attempt that trains nothing."""
+        self.conclude(RunState.SUCCEEDED, Reason.FINISHED, "ready", steps=0)
 
     def stopped(self, request: StopRequest, *, steps: int) -> None:
         """Concludes an attempt that honoured its stop request."""
@@ -59,6 +72,8 @@ class EngineDesk:
         self.spec = records.read(paths.command, EngineSpec)
         self.served = 0  # attempts that were handed over
         self._open = True
+        self._looked = -math.inf
+        self._awaited = False
 
     def event(self, name: str, **data: Any) -> None:
         records.append(self.paths.events, "engine", name, **data)
@@ -89,7 +104,18 @@ class EngineDesk:
         while (assignment := records.read_if_there(path, Assignment)) is None:
             if self.paths.leave.exists():
                 return None
-            if time.monotonic() > patience and self.close():
+            if self._is_awaited():
+                patience = time.monotonic() + self.spec.idle_s
+            elif time.monotonic() > patience and self.close():
                 self.event("idle", seconds=self.spec.idle_s)
             time.sleep(POLL_S)
         return assignment
+
+    def _is_awaited(self) -> bool:
+        """Whether the controller lives: whoever lets an engine stand by for hours has not forgotten it."""
+        now = time.monotonic()
+        if now - self._looked > LOOK_S:
+            self._looked = now
+            with contextlib.suppress(RecordError):  # it is being written
+                self._awaited = processes.is_alive(records.read_if_there(self.paths.study.lock, Lease))
+        return self._awaited

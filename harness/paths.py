@@ -121,6 +121,15 @@ class EnginePaths:
         """Its presence asks the engine to end once it is idle."""
         return self.root / "leave"
 
+    @property
+    def warm_up(self) -> AttemptPaths:
+        """The attempt of no trial that an engine starts with which stands by."""
+        return AttemptPaths(self.root / "attempt-0")
+
+    @property
+    def study(self) -> StudyPaths:
+        return StudyPaths(self.root.parent)
+
     def assignment(self, index: int) -> Path:
         return self.inbox / f"{index:06d}.json"
 

@@ -150,6 +150,8 @@ class Supervisor:
         """Writes the result of the attempt that the engine left without one."""
         if self.watch is None or self.watch.paths.result.exists():
             return
+        if ruling is None and self.served and not _was_taken(self.watch.paths):
+            return  # it died of something else: whoever handed it over finds another engine
         forced = ruling is not None
         if ruling is None and self.watch.request is not None:  # it died while it was stopping: the wish was fulfilled
             ruling = Verdict(state=RunState.STOPPED, reason=self.watch.request.reason, message=self.watch.request.message)
@@ -169,6 +171,10 @@ class Supervisor:
 
     def _on_sigterm(self, *_: object) -> None:
         self.ended_by_user = True
+
+
+def _was_taken(attempt: AttemptPaths) -> bool:
+    return any(event.name == "accepted" for event in records.events(attempt.events))
 
 
 def _describe(code: int) -> str:

@@ -120,10 +120,10 @@ class TrialSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptSpec:
-    """One try at running a trial: everything an engine needs, and no secret."""
+    """One try at running a trial: everything an engine needs, and no secret. Without a trial it trains nothing: an engine gets ready."""
 
     study: str
-    trial: int
+    trial: int | None
     attempt: int
     run_id: str  # the tracker's run; the same for every attempt of a trial
     environment: dict[str, str]  # for the processes of this attempt only (the tracker's settings)

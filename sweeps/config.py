@@ -54,6 +54,7 @@ class Settings:
     attempts: int
     serves: int  # attempts that one engine serves at most, where it can serve several
     growth: float
+    standby: bool
     outputs: Path
     runner: str
     module: str
@@ -75,6 +76,7 @@ def read_settings(config: DictConfig) -> Settings:
         attempts=_count("limits.attempts", limits["attempts"]),
         serves=_serves(tree["engine"]),
         growth=_share("engine.growth", tree["engine"]["growth"]),
+        standby=_yes_or_no("engine.standby", tree["engine"]["standby"]),
         outputs=Path(tree["paths"]["outputs"]).expanduser(),
         runner=runner["name"],
         module=runner["module"],
@@ -206,6 +208,12 @@ def _seconds(key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise ConfigError(f"{key}: expected seconds, 0 or more, got {value!r}")
     return float(value)
+
+
+def _yes_or_no(key: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key}: expected true or false, got {value!r}")
+    return value
 
 
 def _share(key: str, value: object) -> float:

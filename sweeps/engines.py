@@ -1,20 +1,26 @@
-"""The engines of a study on their slots: which one a trial gets, when a new one has to start, and when all have to go."""
+"""The engines of a study on their slots: which one a trial gets, when a new one has to start, and when all have to go.
+
+A slot has one engine. With `engine.standby` it may have two, of different structure, one of which is idle.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from harness import command, records
 from harness.engine import Assignment
 from harness.fingerprint import once_only
 from harness.launchers.base import EngineLauncher
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths
-from harness.types import Slot
+from harness.types import AttemptResult, RunState, Slot
 from sweeps.config import Settings
 
 POLL_S = 0.1
+ROOM_S = 1.0  # between two looks for room
+_WHOLE_STEPS = 2  # seen from a first step to the one after the next: an engine's memory rises and falls once within each
 
 
 @dataclass(slots=True)
@@ -22,56 +28,60 @@ class LiveEngine:
     """An engine on its slot."""
 
     paths: EnginePaths
+    slot: Slot
     fingerprint: str
     serves: int
     served: int = 0  # attempts that it was given
     busy: bool = False
     spent: bool = False  # takes no more attempts
+    stands_by: bool = False  # was started without a trial, and has not said yet that it is ready
+    last_used: float = 0.0  # monotonic
+    seen_from: int | None = None  # the step at which its memory was looked at first
+
+    def fits(self, structure: str) -> bool:
+        return self.fingerprint == structure and not self.spent
 
 
 @dataclass(slots=True)
 class EnginePool:
-    """At most one engine to a slot."""
+    """The engines that this controller has started. `say` tells the user what they would want to know."""
 
     study: StudyPaths
     settings: Settings
     launcher: EngineLauncher
-    _engines: dict[int, LiveEngine] = field(default_factory=dict)  # by slot
+    say: Callable[[str], None]
+    _engines: list[LiveEngine] = field(default_factory=list)
     _next: int = 0
+    _standby: bool = False
+    _looked: float = 0.0
 
     def __post_init__(self) -> None:
         self._next = 1 + max((engine.number for engine in self.study.engines()), default=-1)
-
-    def on(self, slot: Slot) -> LiveEngine:
-        """The engine that the slot had last."""
-        return self._engines[slot.index]
+        self._standby = self.settings.standby
 
     def is_alive(self, engine: LiveEngine) -> bool:
         return self.launcher.is_alive(engine.paths)
 
     def free(self) -> list[Slot]:
-        return [slot for slot in self.launcher.slots() if self._is_free(slot)]
+        return [slot for slot in self.launcher.slots() if not any(engine.busy or engine.spent for engine in self._on(slot))]
 
     def choose(self, structure: str) -> Slot:
-        """A free slot whose engine can serve this structure, else one without an engine, else one whose engine has to go."""
+        """A free slot whose engine can serve this structure, else one without an engine, else one whose engine may have to go."""
 
         def effort(slot: Slot) -> int:
-            engine = self._engines.get(slot.index)
-            if engine is None or not self.is_alive(engine):
-                return 1
-            return 0 if engine.fingerprint == structure and not engine.spent else 2
+            engines = self._on(slot)
+            if not engines:
+                return 2
+            return min((1 if engine.stands_by else 0) if engine.fits(structure) else 3 for engine in engines)
 
         return min(self.free(), key=effort)
 
-    def engine_for(self, slot: Slot, structure: str, config: Mapping[str, object]) -> LiveEngine:
-        """The slot's engine where it can serve this structure, else a new one; waits until an engine that cannot is gone."""
-        engine = self._engines.get(slot.index)
-        if engine is not None and self.is_alive(engine):
-            if engine.fingerprint == structure and not engine.spent:
+    def engine_for(self, slot: Slot, structure: str, config: Mapping[str, Any]) -> LiveEngine:
+        """The slot's engine where it can serve this structure, else a new one; waits until those that have to go for it are gone."""
+        for engine in self._on(slot):
+            if engine.fits(structure):
                 return engine
-            engine.paths.leave.touch()
-            while self.is_alive(engine):
-                time.sleep(POLL_S)
+        self._make_room(slot)
         return self._new(slot, structure, serves=1 if once_only(config) else self.settings.serves)
 
     def hand_over(self, engine: LiveEngine, attempt: AttemptPaths) -> bool:
@@ -83,9 +93,26 @@ class EnginePool:
             return False
         if engine.served == 0:
             self.launcher.start(engine.paths)
-        engine.served, engine.busy = engine.served + 1, True
+        engine.served, engine.busy, engine.last_used = engine.served + 1, True, time.monotonic()
         engine.spent = engine.served >= engine.serves
         return True
+
+    def stand_by(self, present: LiveEngine, step: int, wanted: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Starts the first engine that is `wanted` (structure, configuration) beside one that trains, where there is room for it."""
+        now = time.monotonic()
+        if now - self._looked < ROOM_S:
+            return
+        self._looked = now
+        beside = len(self._on(present.slot)) > 1
+        if beside or not self._standby or any(engine.stands_by for engine in self._engines):
+            return
+        other = next(((key, config) for key, config in wanted if key != present.fingerprint and not once_only(config)), None)
+        if other is None:
+            return
+        room = self.launcher.has_room_beside(present.paths)  # asked at every look: it remembers the most that was used
+        present.seen_from = step if present.seen_from is None else present.seen_from
+        if room and step >= present.seen_from + _WHOLE_STEPS:
+            self._warm_up(present, *other)
 
     def end(self, engine: LiveEngine) -> None:
         """By force; returns when it is gone."""
@@ -95,19 +122,59 @@ class EnginePool:
 
     def hurry(self) -> None:
         """Ends every engine by force: the user is in haste."""
-        for engine in self._engines.values():
+        for engine in self._engines:
             self.launcher.end(engine.paths)
 
     def leave(self) -> None:
         """Lets idle engines go, and waits until all that was started is gone."""
-        for engine in self._engines.values():
-            engine.paths.leave.touch()
-        while any(map(self.is_alive, self._engines.values())):
+        for engine in self._engines:
+            self._dismiss(engine)
+        while any(map(self.is_alive, self._engines)):
             time.sleep(POLL_S)
 
-    def _is_free(self, slot: Slot) -> bool:
-        engine = self._engines.get(slot.index)
-        return engine is None or not (engine.busy or (engine.spent and self.is_alive(engine)))
+    def _on(self, slot: Slot) -> list[LiveEngine]:
+        """The slot's engines that are there, the last used first."""
+        for engine in self._engines:
+            if engine.stands_by:
+                self._see(engine)
+        self._engines = [engine for engine in self._engines if engine.busy or not engine.served or self.is_alive(engine)]
+        return sorted((engine for engine in self._engines if engine.slot == slot), key=lambda engine: -engine.last_used)
+
+    def _make_room(self, slot: Slot) -> None:
+        """Ends the slot's idle engines; with standby, all but the last used, which stays where memory allows."""
+        engines = self._on(slot)
+        stays = engines[:1] if self._standby and engines and self.launcher.has_room_beside(engines[0].paths) else []
+        leaving = [engine for engine in engines if engine not in stays]
+        for engine in leaving:
+            self._dismiss(engine)
+        while any(map(self.is_alive, leaving)):
+            time.sleep(POLL_S)
+
+    def _dismiss(self, engine: LiveEngine) -> None:
+        engine.paths.leave.touch()
+        if engine.stands_by:  # it would look only when it is ready
+            self.launcher.end(engine.paths)
+
+    def _see(self, engine: LiveEngine) -> None:
+        """Whether an engine that was starting is ready now, or failed; after one that failed none is started any more."""
+        result = records.read_if_there(engine.paths.warm_up.result, AttemptResult)
+        if result is None and self.is_alive(engine):
+            return
+        engine.stands_by = False
+        if result is None or result.state is not RunState.SUCCEEDED:
+            why = "its supervisor died" if result is None else result.message
+            self._standby, engine.spent = False, True
+            self.say(f"{engine.paths.root.name} could not stand by ({why}); no other will")
+
+    def _warm_up(self, present: LiveEngine, structure: str, config: Mapping[str, Any]) -> None:
+        engine = self._new(present.slot, structure, serves=1 + self.settings.serves)
+        paths = engine.paths.warm_up
+        paths.root.mkdir()
+        spec = command.warm_up_spec(engine.paths, config, object_store_mib=self.settings.resources.object_store_mib)
+        records.write(paths.spec, spec)
+        self.hand_over(engine, paths)
+        engine.busy, engine.stands_by, engine.last_used = False, True, 0.0
+        self.say(f"{engine.paths.root.name} starts beside {present.paths.root.name} on {present.slot.name}, to stand by for other trials")
 
     def _new(self, slot: Slot, structure: str, *, serves: int) -> LiveEngine:
         paths = self.study.engine(self._next)
@@ -126,5 +193,6 @@ class EnginePool:
             environment={},
         )
         records.write(paths.command, spec)
-        self._engines[slot.index] = LiveEngine(paths=paths, fingerprint=structure, serves=serves)
-        return self._engines[slot.index]
+        engine = LiveEngine(paths=paths, slot=slot, fingerprint=structure, serves=serves)
+        self._engines.append(engine)
+        return engine

@@ -20,9 +20,10 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from harness import gpus as devices
 from harness.errors import ConfigError, RunFailed
 from harness.launchers.base import EngineLauncher
-from harness.launchers.local import cpu_slots, gpu_slots, visible_gpus
+from harness.launchers.local import cpu_slots, gpu_slots
 from harness.types import Slot
 from sweeps.recompose import Recomposer
 
@@ -34,7 +35,7 @@ def slots_for(*, slots: int | None, gpus_per_slot: int, gpus: Sequence[Any] | No
     """Raises ConfigError where there are too few GPUs."""
     if gpus_per_slot == 0:
         return cpu_slots(1 if slots is None else slots)
-    found = visible_gpus() if gpus is None else tuple(str(gpu) for gpu in gpus)
+    found = devices.visible() if gpus is None else tuple(str(gpu) for gpu in gpus)
     return gpu_slots(found, gpus_per_slot, slots)
 
 

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 from harness import records
 from harness.errors import ConfigError, HarnessError, StudyInterrupted
+from harness.fingerprint import fingerprint
 from harness.launchers.base import EngineLauncher
 from harness.paths import StudyPaths
 from harness.types import Reason, StopRequest, StudyRecord, TrialResult, TrialState
@@ -131,34 +132,36 @@ class _Launch:
         assets.make(to_be_made, say=print)
         if to_be_made:  # now the files are there, and their own rules apply
             rehearse(self.composer, self.space, self.settings.objectives)
-        with study.opened(asked, self.paths, self.sampler, self.pruner) as (record, handle):
-            runner = TrialRunner(self.paths, record, self.settings, self.composer, launcher, tracker)
-            return self._course(record, handle, runner, reuse_note(corners))
-
-    def _course(self, record: StudyRecord, handle: optuna.Study, runner: TrialRunner, note: str) -> float | None:
-        interrupts = _Interrupts(runner)
-        with Spectator(self.paths) as spectator:
-            if self.settings.serves > 1 and self.n_trials > 1:
-                spectator.say(note)
-            loop = Loop(
-                study=handle,
-                runner=runner,
-                propose=self.propose,
-                distributions=self.space.distributions,
-                n_trials=self.n_trials,
-                max_failure_rate=self.options["max_failure_rate"],
-                at_once=min(self.options["n_jobs"], len(record.slots)),
-                audience=spectator,
-                wish_to_stop=lambda: _wish(self.paths, interrupts, spectator),
+        with study.opened(asked, self.paths, self.sampler, self.pruner) as (record, handle), Spectator(self.paths) as spectator:
+            structures: dict[str, Mapping[str, Any]] = {fingerprint(tree): tree for tree in corners}
+            runner = TrialRunner(
+                self.paths, record, self.settings, self.composer, launcher, tracker, say=spectator.say, structures=structures
             )
-            try:
-                with interrupts.heeded():
-                    loop.run()
-            except TooManyFailures as error:
-                spectator.close_with_result()
-                raise TooManyFailures(f"{error}; its log: verl-study logs {self.paths.name} {error.trial}", trial=error.trial) from error
-            finally:
-                runner.leave()
+            return self._course(record, handle, runner, spectator, reuse_note(corners))
+
+    def _course(self, record: StudyRecord, handle: optuna.Study, runner: TrialRunner, spectator: Spectator, note: str) -> float | None:
+        interrupts = _Interrupts(runner)
+        if self.settings.serves > 1 and self.n_trials > 1:
+            spectator.say(note)
+        loop = Loop(
+            study=handle,
+            runner=runner,
+            propose=self.propose,
+            distributions=self.space.distributions,
+            n_trials=self.n_trials,
+            max_failure_rate=self.options["max_failure_rate"],
+            at_once=min(self.options["n_jobs"], len(record.slots)),
+            audience=spectator,
+            wish_to_stop=lambda: _wish(self.paths, interrupts, spectator),
+        )
+        try:
+            with interrupts.heeded():
+                loop.run()
+        except TooManyFailures as error:
+            spectator.close_with_result()
+            raise TooManyFailures(f"{error}; its log: verl-study logs {self.paths.name} {error.trial}", trial=error.trial) from error
+        finally:
+            runner.leave()
         study.write_results(handle, self.paths.results)
         spectator.close_with_result()
         if interrupts.seen is not None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -21,7 +23,7 @@ from harness.types import AttemptResult, Reason, RunState, Slot, StopRequest, St
 from sweeps import endings
 from sweeps.compose import Composer
 from sweeps.config import Settings, trainer_config, unresolved
-from sweeps.engines import EnginePool
+from sweeps.engines import EnginePool, LiveEngine
 from sweeps.loop import Outcome, Proposal, Update
 
 POLL_S = 0.1
@@ -35,7 +37,7 @@ class LiveTrial:
     spec: TrialSpec
     paths: TrialPaths
     config: dict[str, object]
-    slot: Slot
+    engine: LiveEngine
     attempt: AttemptPaths
     metrics: MetricReader
     curves: tuple[Curve, ...]
@@ -57,11 +59,14 @@ class TrialRunner:
     composer: Composer
     launcher: EngineLauncher
     tracker: Tracker
+    say: Callable[[str], None]
+    structures: dict[str, Mapping[str, Any]]  # fingerprint -> a configuration of it: what trials may ask for
     _engines: EnginePool = field(init=False)
     _trials: dict[int, LiveTrial] = field(default_factory=dict)  # by number
+    _asked: Counter[str] = field(default_factory=Counter)  # fingerprint -> how many trials asked for it
 
     def __post_init__(self) -> None:
-        self._engines = EnginePool(self.study, self.settings, self.launcher)
+        self._engines = EnginePool(self.study, self.settings, self.launcher, self.say)
 
     def free(self) -> int:
         return len(self._engines.free())
@@ -87,6 +92,10 @@ class TrialRunner:
         time.sleep(POLL_S)
         for number in list(self._trials):
             yield self._follow(self._trials[number])
+        if self.settings.standby:
+            for trial in self._trials.values():
+                if trial.steps:
+                    self._engines.stand_by(trial.engine, trial.steps, self._likely())
 
     def stop(self, number: int, reason: Reason, message: str) -> None:
         trial = self._trials[number]
@@ -106,28 +115,42 @@ class TrialRunner:
     # --- attempts ------------------------------------------------------------------------------------------------------------------
 
     def _launch(self, spec: TrialSpec, paths: TrialPaths, tree: Mapping[str, object], *, first_slot_at: float) -> LiveTrial:
-        structure = fingerprint(tree)
-        slot = self._engines.choose(structure)
         attempt = paths.attempt(len(paths.attempts()))
         attempt.root.mkdir()
-        while not self._hand_over(spec, attempt, tree, slot, structure):
-            pass  # that engine has just closed its inbox: the next one is new
+        engine = self._place(spec, attempt, tree)
         trial = LiveTrial(
             spec=spec,
             paths=paths,
             config=dict(tree),
-            slot=slot,
+            engine=engine,
             attempt=attempt,
             metrics=MetricReader(attempt.metrics),
             curves=tuple(Curve(objective) for objective in self.record.objectives),
             first_slot_at=first_slot_at,
-            warm=self._engines.on(slot).served > 1,
+            warm=engine.served > 1,
         )
         self._trials[spec.number] = trial
         return trial
 
-    def _hand_over(self, spec: TrialSpec, attempt: AttemptPaths, tree: Mapping[str, object], slot: Slot, structure: str) -> bool:
-        """Gives the attempt to the slot's engine, or to a new one; False where the engine did not take it any more."""
+    def _place(self, spec: TrialSpec, attempt: AttemptPaths, tree: Mapping[str, object]) -> LiveEngine:
+        """Finds a slot and an engine for the attempt; the engine that takes it."""
+        structure = fingerprint(tree)
+        if self.settings.standby:
+            self.structures.setdefault(structure, tree)
+            self._asked[structure] += 1
+        slot = self._engines.choose(structure)
+        while (engine := self._hand_over(spec, attempt, tree, slot, structure)) is None:
+            pass  # that engine has just closed its inbox: the next one is new
+        return engine
+
+    def _likely(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """The structures that trials may ask for, the most asked for first."""
+        return sorted(self.structures.items(), key=lambda item: -self._asked[item[0]])
+
+    def _hand_over(
+        self, spec: TrialSpec, attempt: AttemptPaths, tree: Mapping[str, object], slot: Slot, structure: str
+    ) -> LiveEngine | None:
+        """Gives the attempt to the slot's engine, or to a new one; None where the engine did not take it any more."""
         engine = self._engines.engine_for(slot, structure, tree)
         run_id = command.run_id(self.study.name, self.record.created_at, spec.number)
         attempt_spec = command.attempt_spec(
@@ -145,15 +168,28 @@ class TrialRunner:
         records.append(
             attempt.events, "controller", "given_slot", slot=slot.name, engine=engine.paths.number, served=engine.served, log_offset=offset
         )
-        return self._engines.hand_over(engine, attempt)
+        return engine if self._engines.hand_over(engine, attempt) else None
+
+    def _was_never_taken(self, trial: LiveTrial) -> bool:
+        """Whether an engine that had worked before died with the attempt still in its inbox; a new one is the attempt's own trouble."""
+        return trial.engine.served > 1 and not any(event.name == "accepted" for event in records.events(trial.attempt.events))
+
+    def _hand_over_again(self, trial: LiveTrial) -> None:
+        trial.engine.busy = False
+        trial.engine = self._place(trial.spec, trial.attempt, trial.config)
+        trial.warm = trial.engine.served > 1
 
     # --- following -----------------------------------------------------------------------------------------------------------------
 
     def _follow(self, trial: LiveTrial) -> Update:
         """State first, then metrics: what was written before the result is never missed."""
         result = records.read_if_there(trial.attempt.result, AttemptResult)
-        if result is None and not self._engines.is_alive(self._engines.on(trial.slot)):
-            result = records.read_if_there(trial.attempt.result, AttemptResult) or endings.lost(trial.steps)
+        if result is None and not self._engines.is_alive(trial.engine):
+            result = records.read_if_there(trial.attempt.result, AttemptResult)
+            if result is None and trial.stop is None and self._was_never_taken(trial):
+                self._hand_over_again(trial)
+                return Update(number=trial.spec.number)
+            result = result or endings.lost(trial.steps)
         points = self._read(trial)
         if result is None:
             return Update(number=trial.spec.number, points=points)
@@ -184,15 +220,14 @@ class TrialRunner:
         retry = result.reason in _RETRYABLE and trial.attempt.number + 1 - untrusted < self.settings.attempts
         if not (retry or result.reason is Reason.UNTRUSTED):
             return False
-        engine = self._engines.on(trial.slot)
-        self._engines.end(engine)  # one in which an attempt failed is not trusted again
-        engine.busy = False
+        self._engines.end(trial.engine)  # one in which an attempt failed is not trusted again
+        trial.engine.busy = False
         self._launch(trial.spec, trial.paths, trial.config, first_slot_at=trial.first_slot_at).untrusted = untrusted
         return True
 
     def _end(self, trial: LiveTrial, result: AttemptResult) -> Outcome:
         outcome = trial.trouble or endings.outcome(trial.curves, result)
-        engine = self._engines.on(trial.slot)
+        engine = trial.engine
         engine.busy = False
         if result.state is RunState.FAILED or result.forced:
             engine.spent = True  # its supervisor is ending it
@@ -241,9 +276,9 @@ class TrialRunner:
             steps=steps,
             attempts=len(paths.attempts()),
             seconds=seconds,
-            gpu_seconds=seconds * (len(trial.slot.gpus) if trial is not None else 0),
+            gpu_seconds=seconds * (len(trial.engine.slot.gpus) if trial is not None else 0),
             startup_s=endings.startup_s(trial.attempt) if trial is not None else None,
-            slot=trial.slot.name if trial is not None else None,
+            slot=trial.engine.slot.name if trial is not None else None,
             ended_at=ended_at,
             warm=trial is not None and trial.warm,
         )

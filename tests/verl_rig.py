@@ -20,7 +20,7 @@ from harness import command, processes, records
 from harness.engine import Assignment
 from harness.inside import prepare
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths
-from harness.types import AttemptResult, Limits, Reason, Slot, StopRequest, TrialSpec
+from harness.types import AttemptResult, AttemptSpec, Limits, Reason, Slot, StopRequest, TrialSpec
 
 ROOT = Path(__file__).parents[1]
 GROUPS = ("engine/fsdp2", "rollout/hf", "policy/tiny", "task/chain_sum", "resources/cpu")
@@ -136,10 +136,20 @@ class Rig:
             scratch=self.spec.scratch,
             object_store_mib=512,
         )
-        attempt.root.mkdir(parents=True)
-        records.write(attempt.spec, attempt_spec)
         offset = self.paths.log.stat().st_size if self.paths.log.exists() else 0
+        attempt.root.mkdir(parents=True)
         records.append(attempt.events, "rig", "given_slot", log_offset=offset)
+        self._hand_over(attempt, attempt_spec)
+        return RigAttempt(attempt)
+
+    def stand_by(self, *overrides: str) -> None:
+        """Starts the engine with this configuration and no trial; returns when it is ready."""
+        self.paths.warm_up.root.mkdir()
+        self._hand_over(self.paths.warm_up, command.warm_up_spec(self.paths, self.config(*overrides), object_store_mib=512))
+        self.wait(self.paths.warm_up.result.exists)
+
+    def _hand_over(self, attempt: AttemptPaths, spec: AttemptSpec) -> None:
+        records.write(attempt.spec, spec)
         records.write(self.paths.assignment(self.handed_over), Assignment(attempt=str(attempt.root)))
         self.handed_over += 1
         if self.process is None:
@@ -147,7 +157,6 @@ class Rig:
                 self.process = subprocess.Popen(
                     self.spec.argv, env={**os.environ, **self.spec.environment}, cwd=ROOT, stdout=log, stderr=log
                 )
-        return RigAttempt(attempt)
 
     def train(self, *overrides: str, trial: int | None = None) -> RigAttempt:
         """Waits for the attempt's end."""

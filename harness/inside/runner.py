@@ -81,6 +81,7 @@ class Runner:
         self.first = first
         self.others = others
         self.status = 0
+        self._trained = 0  # attempts
         self._footprint: Footprint | None = None  # after the first attempt
 
     def run(self, config: DictConfig) -> None:
@@ -93,26 +94,29 @@ class Runner:
         boot.init()
         loops = agent_loops(boot)
         self.first.event("agent_loops")
-        for attempt in itertools.chain([self.first], self.others):
+        if not self.first.trains:
+            self.first.ready()
+        for attempt in itertools.chain([self.first] if self.first.trains else [], self.others):
             self.status = self.serve(boot, loops, attempt)
             if self.status:
                 return
 
     def serve(self, boot: Boot, loops: AgentLoopManagerTQ, attempt: AttemptDesk) -> int:
         """Trains one attempt and concludes it; 1 where the engine is not to be used again because of it."""
-        began, served = time.monotonic(), self.desk.served - 1
+        began = time.monotonic()
         trainer: AttemptTrainer | None = None
         try:
             os.environ.update(attempt.spec.environment)
             config = composed(attempt)
             seed_process(config.data.get("seed"))
             configured_s = time.monotonic() - began
-            trainer = AttemptTrainer(config, attempt, boot, served=served)
+            trainer = AttemptTrainer(config, attempt, boot, served=self._trained)
             trainer.phases["config"] = round(configured_s, 3)
             ending = self._train(trainer, loops)
         except Exception as error:
             traceback.print_exc()
             ending = failure(error)
+        self._trained += 1
         if trainer is not None:
             finish_tracking(trainer, ending)
         self._settle(boot, loops, trainer, ending)

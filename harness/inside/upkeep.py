@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness import processes
 
 LEAST_GROWTH_MIB = 2048  # a larger batch than the first attempt's leaves a larger heap
 _MORE_PROCESSES = 4  # Ray keeps a few idle workers of its own
-_ANONYMOUS = re.compile(r"^RssAnon:\s+(\d+) kB", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,8 +20,7 @@ class Footprint:
 
 def footprint(engine: str) -> Footprint:
     """`engine` is the name in the environment of all that it started. A few milliseconds."""
-    pids = [os.getpid(), *(process.pid for process in processes.descendants(engine))]
-    return Footprint(processes=len(pids), memory_mib=sum(map(_anonymous_kib, pids)) // 1024)
+    return Footprint(processes=1 + len(processes.descendants(engine)), memory_mib=processes.memory_mib(engine))
 
 
 def fault(first: Footprint, now: Footprint, *, growth: float) -> str | None:
@@ -37,10 +31,3 @@ def fault(first: Footprint, now: Footprint, *, growth: float) -> str | None:
     if now.processes > first.processes + _MORE_PROCESSES:
         return f"it has {now.processes} processes, {first.processes} after its first attempt"
     return None
-
-
-def _anonymous_kib(pid: int) -> int:
-    with contextlib.suppress(OSError):
-        found = _ANONYMOUS.search(Path(f"/proc/{pid}/status").read_text())
-        return int(found[1]) if found else 0
-    return 0

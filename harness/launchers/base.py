@@ -1,4 +1,4 @@
-"""The four small answers that a place to run has to give."""
+"""The five small answers that a place to run has to give."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ class EngineLauncher(Protocol):
 
     def is_alive(self, engine: EnginePaths) -> bool:
         """Whether the engine's supervisor still has something to do; False only when all that the engine started is gone."""
+        ...
+
+    def has_room_beside(self, engine: EnginePaths) -> bool:
+        """Whether another engine as big as this one, at its biggest when this was asked, would find memory on the same slot now."""
         ...
 
     def end(self, engine: EnginePaths) -> None:

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from harness import processes, records
-from harness.errors import ConfigError, LaunchError
+from harness import gpus, processes, records
+from harness.errors import ConfigError, HarnessError, LaunchError
 from harness.paths import EnginePaths
-from harness.types import Lease, Slot
+from harness.types import EngineSpec, Lease, Slot
+
+_SPARE = 0.1  # of an engine's memory, for what the next one needs more
 
 
 def cpu_slots(count: int) -> tuple[Slot, ...]:
@@ -33,16 +36,12 @@ def gpu_slots(gpus: Sequence[str], gpus_per_slot: int, at_most: int | None = Non
     return tuple(Slot(index=index, gpus=gpus) for index, gpus in enumerate(sets[:at_most]))
 
 
-def visible_gpus() -> tuple[str, ...]:
-    """The values of CUDA_VISIBLE_DEVICES where it is set, else every index that the NVIDIA driver lists; empty without a driver."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return tuple(name.strip() for name in chosen.split(",") if name.strip() and name.strip() != "-1")
-    try:
-        listed = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, check=True)  # noqa: S607
-    except (OSError, subprocess.CalledProcessError):
-        return ()
-    return tuple(listed.stdout.split())
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Use:
+    """Memory in MiB: of an engine's processes on the host, and of its GPUs by whomever."""
+
+    host: int
+    gpus: tuple[int, ...]
 
 
 class LocalEngines:
@@ -51,6 +50,7 @@ class LocalEngines:
     def __init__(self, slots: Sequence[Slot]) -> None:
         self._slots = tuple(slots)
         self._supervisors: dict[int, subprocess.Popen[bytes]] = {}
+        self._peaks: dict[int, Use] = {}  # by the number of the engine
 
     def slots(self) -> Sequence[Slot]:
         return self._slots
@@ -70,6 +70,19 @@ class LocalEngines:
         if supervisor is not None:
             return supervisor.poll() is None
         return processes.is_alive(records.read_if_there(engine.lease, Lease))
+
+    def has_room_beside(self, engine: EnginePaths) -> bool:
+        spec = records.read(engine.command, EngineSpec)
+        try:
+            devices = gpus.memory(spec.slot.gpus)
+        except HarnessError:
+            return False
+        now = Use(host=processes.memory_mib(spec.engine), gpus=tuple(device.used for device in devices))
+        before = self._peaks.get(engine.number, now)
+        peak = Use(host=max(now.host, before.host), gpus=tuple(map(max, now.gpus, before.gpus)))
+        self._peaks[engine.number] = peak
+        host = (1 + _SPARE) * peak.host < processes.available_mib()
+        return host and all((2 + _SPARE) * used < device.total for used, device in zip(peak.gpus, devices, strict=True))
 
     def end(self, engine: EnginePaths) -> None:
         lease = records.read_if_there(engine.lease, Lease)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,44 @@ def test_an_engine_that_another_controller_started_is_seen_alive(launcher: Any, 
     newcomer.end(paths)
     until(lambda: not launcher.is_alive(paths))
     assert not newcomer.is_alive(paths)
+
+
+def test_there_is_room_beside_an_engine_as_long_as_memory_is_left(launcher: Any, engine: tuple[EnginePaths, AttemptPaths]) -> None:
+    """The drill's takes a few MiB; asked is with what the host really has."""
+    paths, attempt = engine
+    launcher.start(paths)
+    until(attempt.metrics.exists)
+    assert launcher.has_room_beside(paths) is True
+    launcher.end(paths)
+    until(lambda: not launcher.is_alive(paths))
+
+
+@pytest.mark.parametrize(("used", "room"), [((38_000, 38_001), True), ((38_000, 39_000), False)])
+def test_another_engine_has_room_on_a_gpu_only_where_twice_the_most_that_was_used_fits(
+    launcher: Any,
+    engine: tuple[EnginePaths, AttemptPaths],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    used: tuple[int, int],
+    room: bool,
+) -> None:
+    """The driver's tool is a double: two GPUs of 81,559 MiB whose use falls again after the first look."""
+    paths, _ = engine
+    spec = records.read(paths.command, EngineSpec)
+    records.replace(paths.command, replace(spec, slot=Slot(index=0, gpus=("0", "1"))))
+    driver_says(monkeypatch, tmp_path, *(f"{mib}, 81559" for mib in used))
+    assert launcher.has_room_beside(paths) is room
+    driver_says(monkeypatch, tmp_path, "1000, 81559", "1000, 81559")
+    assert launcher.has_room_beside(paths) is room
+    driver_says(monkeypatch, tmp_path, "[N/A], [N/A]")
+    assert launcher.has_room_beside(paths) is False
+
+
+def driver_says(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
+    tool = folder / "nvidia-smi"
+    tool.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
 def test_gpu_slots_are_disjoint_sets_and_too_few_gpus_are_refused() -> None:

@@ -296,6 +296,34 @@ def test_trials_of_other_structure_find_their_own_engine(tmp_path: Path) -> None
     assert len(structures) < 6
 
 
+def test_with_standby_the_engine_of_another_structure_starts_beside_the_one_that_trains(tmp_path: Path) -> None:
+    """One slot, two structures by turns: two engines, and every trial but the first finds one that runs."""
+    options = (*NO_PRUNER, "rollout_n=16", "lr=3e-5", "kl_coef=1e-3", "drill.source=choice(a,b)", "seed=choice(1,2,3)", "resources.slots=1")
+    grid = ("hydra/sweeper/sampler=grid", "study.name=standby", "objective.metric=val-core/*", "hydra.sweeper.n_trials=6")
+    ran = drill(tmp_path, *options, *grid, "engine.standby=true", "drill.step_s=0.1", "drill.startup_s=0.5", quick=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    study = StudyPaths(tmp_path / "outputs" / "standby")
+    assert "engine-1 starts beside engine-0 on cpu:0, to stand by for other trials" in ran.stdout
+    specs = [records.read(engine.command, EngineSpec) for engine in study.engines()]
+    assert len({spec.fingerprint for spec in specs}) == len(specs) == 2
+    assert [result.warm for result in results(study).values()] == [False, True, True, True, True, True]
+    warm_up = records.read(study.engine(1).warm_up.result, AttemptResult)
+    assert (warm_up.state, warm_up.steps) == (RunState.SUCCEEDED, 0)
+    assert_nothing_left(study)
+
+
+def test_a_standby_that_cannot_start_is_said_and_changes_nothing_else(tmp_path: Path) -> None:
+    options = (*NO_PRUNER, "rollout_n=16", "lr=3e-5", "kl_coef=1e-3", "drill.source=choice(a,b)", "seed=choice(1,2)", "resources.slots=1")
+    grid = ("hydra/sweeper/sampler=grid", "study.name=unready", "objective.metric=val-core/*", "hydra.sweeper.n_trials=4")
+    ran = drill(tmp_path, *options, *grid, "engine.standby=true", "drill.mode=unready", "drill.step_s=0.1", quick=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    study = StudyPaths(tmp_path / "outputs" / "unready")
+    assert ran.stdout.count("starts beside") == 1
+    assert "engine-1 could not stand by (RuntimeError: drill: told not to get ready); no other will" in ran.stdout
+    assert {result.state for result in results(study).values()} == {TrialState.COMPLETE}
+    assert_nothing_left(study)
+
+
 def test_an_engine_that_does_not_trust_itself_is_replaced_and_the_trial_is_run_again(tmp_path: Path) -> None:
     """Whatever `limits.attempts` says: the trial has done nothing wrong."""
     ran = drill(

@@ -18,6 +18,7 @@ from harness.command import (
     engine_spec,
     run_id,
     scratch_folder,
+    warm_up_spec,
 )
 from harness.paths import StudyPaths
 from harness.types import AttemptSpec, EngineSpec, Limits, Slot, TrialSpec
@@ -76,8 +77,16 @@ def test_the_capsule_is_the_attempts_own() -> None:
 
 def test_the_configuration_that_was_given_is_left_alone() -> None:
     tree = {"trainer": {"logger": ["console"]}}
-    encapsulate(tree, trial("kl"), StudyPaths(Path("kl")).trial(7).attempt(0), loggers=("file",), scratch="s", object_store_mib=100)
+    encapsulate(tree, project="kl", experiment="trial-0007", checkpoints=Path("c"), loggers=("file",), scratch="s", object_store_mib=100)
     assert tree == {"trainer": {"logger": ["console"]}}
+
+
+def test_an_engine_that_stands_by_is_given_a_capsule_and_no_trial() -> None:
+    study = StudyPaths(Path("outputs/kl"))
+    spec = warm_up_spec(study.engine(3), CONFIG, object_store_mib=100)
+    assert (spec.trial, spec.environment, spec.fingerprint) == (None, {}, attempt(study).fingerprint)
+    assert spec.config["trainer"]["logger"] == ["console"]
+    assert spec.config["ray_kwargs"]["ray_init"]["_temp_dir"] == engine(study, 3).scratch
 
 
 @pytest.mark.parametrize(

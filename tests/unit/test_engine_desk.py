@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness import records
-from harness.engine import Assignment, EngineDesk
+from harness import processes, records
+from harness.engine import Assignment, AttemptDesk, EngineDesk
 from harness.paths import AttemptPaths, EnginePaths
-from harness.types import AttemptSpec, EngineSpec, Limits, Slot
+from harness.types import AttemptResult, AttemptSpec, EngineSpec, Limits, RunState, Slot
 
 
 def desk(folder: Path, *, serves: int = 3, idle_s: float = 600.0) -> EngineDesk:
@@ -48,6 +51,28 @@ def test_attempts_are_served_in_order_up_to_the_limit(tmp_path: Path) -> None:
         hand_over(engine, index, attempt(tmp_path, index))
     assert [served.spec.trial for served in engine.attempts()] == [0, 1]
     assert engine.served == 2
+
+
+def test_an_engine_waits_for_as_long_as_a_controller_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.engine.LOOK_S", 0.0)
+    engine = desk(tmp_path, idle_s=0.0)
+    records.write(engine.paths.study.lock, processes.my_lease())
+    waiting = threading.Thread(target=lambda: list(engine.attempts()), daemon=True)
+    waiting.start()
+    time.sleep(0.3)
+    assert not engine.paths.assignment(0).exists()
+    records.replace(engine.paths.study.lock, replace(processes.my_lease(), pid=2**22 + 1))
+    waiting.join(10)
+    assert records.read(engine.paths.assignment(0), Assignment).attempt is None
+
+
+def test_an_attempt_of_no_trial_trains_nothing(tmp_path: Path) -> None:
+    paths = attempt(tmp_path, 0)
+    records.replace(paths.spec, replace(records.read(paths.spec, AttemptSpec), trial=None))
+    served = AttemptDesk(paths)
+    assert not served.trains
+    served.ready()
+    assert records.read(paths.result, AttemptResult).state is RunState.SUCCEEDED
 
 
 def test_a_closed_engine_refuses_the_next_attempt_to_the_face_of_who_hands_it_over(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from verl_rig import PATIENCE_S, Rig, RigAttempt, exit_codes, make_assets
 
 from harness import records
-from harness.types import Reason, RunState, StopRequest
+from harness.types import AttemptResult, Reason, RunState, StopRequest
 
 pytestmark = [
     pytest.mark.verl,
@@ -97,6 +97,17 @@ def test_it_equals_one_of_an_engine_that_has_trained_nothing(warm, assets, tmp_p
     assert sorted(attempt.rows()) == [1, 2, 3]
     assert any(name.startswith("val-core/") for name in attempt.rows()[2])
     assert warm.other.equals(attempt)
+
+
+def test_it_equals_one_of_an_engine_that_stood_by_for_another(warm, assets, tmp_path):
+    rig = Rig(tmp_path, assets, serves=2)
+    rig.stand_by(*Z)
+    result = records.read(rig.paths.warm_up.result, AttemptResult)
+    assert (result.state, result.steps) == (RunState.SUCCEEDED, 0)
+    attempt = rig.train(*X)
+    assert rig.leave() == 0
+    assert attempt.event("accepted").data["served"] == 1
+    assert attempt.equals(warm.first)
 
 
 def test_an_attempt_that_goes_on_from_a_checkpoint_equals_one_that_was_never_interrupted(warm):

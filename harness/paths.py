@@ -100,8 +100,18 @@ class EnginePaths:
 
     @property
     def lease(self) -> Path:
-        """Held by the supervisor."""
+        """The supervisor's."""
         return self.root / "lease.json"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the living supervisor."""
+        return self.root / "supervisor.lock"
+
+    @property
+    def ended(self) -> Path:
+        """Written when all that the engine started is gone."""
+        return self.root / "ended.json"
 
     @property
     def log(self) -> Path:
@@ -132,6 +142,10 @@ class EnginePaths:
 
     def assignment(self, index: int) -> Path:
         return self.inbox / f"{index:06d}.json"
+
+    def assignments(self) -> tuple[Path, ...]:
+        """Those that are there, in order."""
+        return tuple(sorted(self.inbox.glob("[0-9]*.json")))
 
 
 @dataclass(frozen=True, slots=True)

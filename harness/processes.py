@@ -18,7 +18,7 @@ import psutil
 from harness.types import Lease
 
 COOKIE = "VERL_SWEEP_ENGINE"  # in the environment of everything that an engine starts
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _ANONYMOUS = re.compile(r"^RssAnon:\s+(\d+) kB", re.MULTILINE)
 
 
@@ -45,6 +45,11 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
+def die_with_parent() -> None:
+    """To be run in a new child: kills this process when its parent dies, whatever ends that (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def descendants(cookie: str) -> list[psutil.Process]:
     """All that this process has started, directly or not, and whatever carries the cookie though it got away."""
     found = {process.pid: process for process in psutil.Process().children(recursive=True)}
@@ -65,10 +70,11 @@ def available_mib() -> int:
     return int(psutil.virtual_memory().available) // 2**20
 
 
-def end_tree(cookie: str, root: int, *, term_grace_s: float, log: Callable[..., object]) -> int:
+def end_tree(cookie: str, root: int | None, *, term_grace_s: float, log: Callable[..., object]) -> int:
     """SIGTERM to every process of the tree, then SIGKILL until nothing of it is left; returns how many had to be killed.
 
-    `root` is this process's own child at its top, whose exit status is left to the caller; `log(name, **data)` hears of each rung.
+    `root` is this process's own child at its top, if it has one, whose exit status is left to the caller; `log(name, **data)` hears of each
+    rung.
     """
     left = descendants(cookie)
     if left and term_grace_s > 0:
@@ -92,7 +98,7 @@ def reap(spare: int | None) -> None:
                 os.waitpid(child.pid, os.WNOHANG)
 
 
-def _wait_until_gone(cookie: str, root: int, seconds: float) -> list[psutil.Process]:
+def _wait_until_gone(cookie: str, root: int | None, seconds: float) -> list[psutil.Process]:
     deadline = time.monotonic() + seconds
     while True:
         reap(spare=root)

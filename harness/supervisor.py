@@ -1,11 +1,13 @@
 """Stands beside one engine and outlives the controller: starts it, keeps its limits, ends its whole tree, writes what it could not.
 
-`python -m harness.supervisor <engine folder>`. It speaks by files alone and never decides which trial deserves to live.
+`python -m harness.supervisor <engine folder>`. It speaks by files alone and never decides which trial deserves to live. A second one for
+the same engine ends at once while the first lives; after it, it cleans up.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -19,7 +21,7 @@ from typing import Any
 from harness import processes, records
 from harness.engine import Assignment
 from harness.paths import AttemptPaths, EnginePaths
-from harness.types import AttemptResult, EngineSpec, Limits, Reason, RunState, StopRequest
+from harness.types import AttemptResult, EngineResult, EngineSpec, Limits, Reason, RunState, StopRequest
 
 POLL_S = 0.05
 NOT_INHERITED = (
@@ -86,9 +88,24 @@ class Supervisor:
     ended_by_user: bool = False
 
     def run(self) -> None:
-        processes.adopt_orphans()
-        signal.signal(signal.SIGTERM, self._on_sigterm)
-        records.replace(self.paths.lease, processes.my_lease())
+        """Supervises the engine, or cleans up after a supervisor that died; returns at once where another one lives."""
+        with self.paths.lock.open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return
+            if self.paths.ended.exists():
+                return
+            processes.adopt_orphans()
+            signal.signal(signal.SIGTERM, self._on_sigterm)
+            late = self.paths.lease.exists()
+            records.replace(self.paths.lease, processes.my_lease())
+            if late:
+                self._clean_up()
+            else:
+                self._live()
+
+    def _live(self) -> None:
         engine = self._start()
         try:
             ruling = self._supervise(engine)
@@ -96,8 +113,28 @@ class Supervisor:
             killed = processes.end_tree(self.spec.engine, engine.pid, term_grace_s=self.spec.limits.term_grace_s, log=self.event)
             code = engine.wait()
         self._conclude(ruling, code)
+        self._end(code, killed)
+
+    def _clean_up(self) -> None:
+        """What is left of the engine has nobody to follow it: it ends, and an attempt that it had taken is lost."""
+        self.event("supervisor_lost")
+        killed = processes.end_tree(self.spec.engine, None, term_grace_s=0.0, log=self.event)
+        for path in self.paths.assignments():
+            attempt = records.read(path, Assignment).attempt
+            if attempt is None:
+                break
+            self.watch = Watch(AttemptPaths(Path(attempt)), since=0.0)
+            if not self.watch.paths.result.exists():
+                if not _was_taken(self.watch.paths):
+                    break  # whoever handed it over finds another engine
+                self._write_result(Verdict(state=RunState.FAILED, reason=Reason.LOST, message="its supervisor died"), None, forced=True)
+            self.served += 1
+        self._end(None, killed)
+
+    def _end(self, code: int | None, killed: int) -> None:
         shutil.rmtree(self.spec.scratch, ignore_errors=True)
         self.event("ended", exit_code=code, killed=killed, served=self.served)
+        records.write(self.paths.ended, EngineResult(exit_code=code, killed=killed, served=self.served, ended_at=time.time()))
 
     def event(self, name: str, **data: Any) -> None:
         records.append(self.paths.events, "supervisor", name, **data)
@@ -108,7 +145,13 @@ class Supervisor:
         environment |= self.spec.environment | {processes.COOKIE: self.spec.engine}
         with self.paths.log.open("ab") as log:
             engine = subprocess.Popen(
-                self.spec.argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                self.spec.argv,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=processes.die_with_parent,  # noqa: PLW1509 (this process has one thread)
             )
         self.event("started", pid=engine.pid, slot=self.spec.slot.name)
         return engine
@@ -157,6 +200,10 @@ class Supervisor:
             ruling = Verdict(state=RunState.STOPPED, reason=self.watch.request.reason, message=self.watch.request.message)
         if ruling is None:
             ruling = Verdict(state=RunState.FAILED, reason=Reason.CRASHED, message=f"the engine ended with {_describe(code)}")
+        self._write_result(ruling, code, forced=forced)
+
+    def _write_result(self, ruling: Verdict, code: int | None, *, forced: bool) -> None:
+        assert self.watch is not None
         result = AttemptResult(
             state=ruling.state,
             reason=ruling.reason,

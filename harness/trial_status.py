@@ -21,10 +21,11 @@ from harness.errors import RecordError
 from harness.metrics import parse
 from harness.objective import matches_pattern
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths, TrialPaths
-from harness.types import EngineSpec, Event, Lease, MetricPoint, Params, Reason, TrialResult, TrialSpec, TrialState
+from harness.types import AttemptResult, EngineSpec, Event, Lease, MetricPoint, Params, Reason, TrialResult, TrialSpec, TrialState
 
 T = TypeVar("T")
 NOBODY = "nobody is running it"
+INTERRUPTED = "interrupted; the study goes on with it when it is launched again"
 _TOTAL_STEPS = "trainer.total_training_steps"
 
 
@@ -86,6 +87,9 @@ class TrialWatch:
         attempts = self._follow(attempt.number for attempt in self.paths.attempts())
         if not any(attempt.heard for attempt in attempts):
             return replace(status, attempts=len(attempts))
+        last = read_quietly(attempts[-1].paths.result, AttemptResult)
+        if last is not None and last.reason is Reason.INTERRUPTED and not controller_alive:
+            return replace(self._running(status, attempts, last.ended_at, True), state=TrialState.WAITING, message=INTERRUPTED)
         return self._running(status, attempts, now, controller_alive)
 
     def _as_specified(self, total_steps: int | None) -> TrialStatus:
@@ -176,7 +180,8 @@ class AttemptWatch:
 
     paths: AttemptPaths
     metric: str
-    given: Event | None = None
+    given: Event | None = None  # when it first got a slot
+    placed: Event | None = None  # when it last did: an engine may close, or die, before it takes an attempt
     training: Event | None = None
     heard: bool = False
     heard_at: float = 0.0  # the time of the last event
@@ -189,12 +194,12 @@ class AttemptWatch:
 
     @property
     def slot(self) -> str | None:
-        return str(self.given.data["slot"]) if self.given and self.given.data.get("slot") is not None else None
+        return str(self.placed.data["slot"]) if self.placed and self.placed.data.get("slot") is not None else None
 
     @property
     def engine(self) -> str | None:
         """Its folder's name, where the event holds that or its number."""
-        found = self.given.data.get("engine") if self.given else None
+        found = self.placed.data.get("engine") if self.placed else None
         return None if found is None else f"engine-{found}" if isinstance(found, int) else str(found)
 
     @property
@@ -208,8 +213,8 @@ class AttemptWatch:
     def follow_events(self) -> None:
         for event in self.new_events():
             self.heard, self.heard_at = True, event.at
-            if event.name == "given_slot" and self.given is None:
-                self.given = event
+            if event.name == "given_slot":
+                self.given, self.placed = self.given or event, event
             elif event.name == "training":
                 self.training = event
 

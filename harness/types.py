@@ -191,6 +191,16 @@ class AttemptResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EngineResult:
+    """How an engine ended; all that it started is gone."""
+
+    exit_code: int | None  # None: its supervisor died before it, and another one cleaned up
+    killed: int  # processes that did not hear SIGTERM
+    served: int  # attempts that it concluded, or that were concluded for it
+    ended_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialResult:
     """How a trial ended; what Optuna was told."""
 

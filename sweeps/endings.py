@@ -5,18 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from harness import records
 from harness.errors import MissingMetric
 from harness.objective import Curve
-from harness.paths import AttemptPaths
+from harness.paths import AttemptPaths, TrialPaths
 from harness.trial_status import AttemptWatch
 from harness.types import AttemptResult, Reason, RunState, TrialState
 from sweeps.loop import Outcome
 
 
 def outcome(curves: Sequence[Curve], result: AttemptResult) -> Outcome:
-    """Only a training that ran to its end and logged every objective is COMPLETE; only the pruner's stop is PRUNED."""
+    """Only a training that ran to its end and logged every objective is COMPLETE, only one that the pruner stopped is PRUNED.
+
+    One that was interrupted waits: the study goes on with it.
+    """
     if result.state is RunState.SUCCEEDED:
         return _completed(curves, result)
+    if result.state is RunState.STOPPED and result.reason is Reason.INTERRUPTED:
+        return Outcome(state=TrialState.WAITING, reason=Reason.INTERRUPTED, message=result.message)
     if result.state is RunState.STOPPED and result.reason is Reason.PRUNED:
         return Outcome(state=TrialState.PRUNED, reason=Reason.PRUNED, message=result.message)
     return Outcome(state=TrialState.FAIL, reason=result.reason, message=result.message)
@@ -35,11 +41,23 @@ def lost(steps: int) -> AttemptResult:
     return AttemptResult(
         state=RunState.FAILED,
         reason=Reason.LOST,
-        message="the supervisor died; see the engine's log",
+        message="nobody could say how it ended; see the engine's log",
         ended_at=time.time(),
         steps=steps,
         forced=True,
     )
+
+
+def slot_seconds(trial: TrialPaths) -> float:
+    """How long a trial's attempts held a slot, in all."""
+    total = 0.0
+    for attempt in trial.attempts():
+        watch = AttemptWatch(attempt, "")
+        watch.follow_events()
+        result = records.read_if_there(attempt.result, AttemptResult)
+        until = result.ended_at if result is not None else watch.last_sign_at()
+        total += max(until - watch.given.at, 0.0) if watch.given is not None else 0.0
+    return total
 
 
 def startup_s(attempt: AttemptPaths) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from harness import command, records
@@ -15,7 +16,7 @@ from harness.engine import Assignment
 from harness.fingerprint import once_only
 from harness.launchers.base import EngineLauncher
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths
-from harness.types import AttemptResult, RunState, Slot
+from harness.types import AttemptResult, EngineSpec, RunState, Slot
 from sweeps.config import Settings
 
 POLL_S = 0.1
@@ -58,6 +59,52 @@ class EnginePool:
     def __post_init__(self) -> None:
         self._next = 1 + max((engine.number for engine in self.study.engines()), default=-1)
         self._standby = self.settings.standby
+
+    def adopt(self) -> None:
+        """Takes over the engines that a controller which is gone left behind, or had asked for and never started."""
+        for paths in self.study.engines():
+            spec = records.read_if_there(paths.command, EngineSpec)
+            given = paths.assignments()
+            if spec is None or not given or paths.ended.exists():
+                continue
+            closed = records.read(given[-1], Assignment).attempt is None
+            engine = LiveEngine(
+                paths=paths,
+                slot=spec.slot,
+                fingerprint=spec.fingerprint,
+                serves=spec.serves,
+                served=len(given) - closed,
+                spent=closed or len(given) >= spec.serves or paths.leave.exists(),
+                stands_by=paths.warm_up.spec.exists(),
+            )
+            if not paths.lease.exists():
+                self.launcher.start(paths)  # its supervisor may be starting this moment: then the second one gives way
+            self._engines.append(engine)
+
+    def serving(self, attempt: AttemptPaths) -> LiveEngine | None:
+        """The engine that has the attempt in its inbox."""
+        for engine in self._engines:
+            for path in engine.paths.assignments():
+                given = records.read(path, Assignment).attempt
+                if given is not None and Path(given) == attempt.root.absolute():
+                    return engine
+        return None
+
+    def gone(self, attempt: AttemptPaths) -> LiveEngine:
+        """The engine that concluded an attempt and has ended since."""
+        number = [event.data["engine"] for event in records.events(attempt.events) if event.name == "given_slot"][-1]
+        spec = records.read(self.study.engine(number).command, EngineSpec)
+        return LiveEngine(paths=self.study.engine(number), slot=spec.slot, fingerprint=spec.fingerprint, serves=spec.serves, spent=True)
+
+    def end_strays(self) -> None:
+        """Ends adopted engines that train what nobody follows."""
+        for engine in self._engines:
+            if not engine.busy and not engine.stands_by and self._has_more_to_do(engine):
+                self.end(engine)
+
+    def _has_more_to_do(self, engine: LiveEngine) -> bool:
+        given = (records.read(path, Assignment).attempt for path in engine.paths.assignments())
+        return any(attempt is not None and not AttemptPaths(Path(attempt)).result.exists() for attempt in given)
 
     def is_alive(self, engine: LiveEngine) -> bool:
         return self.launcher.is_alive(engine.paths)

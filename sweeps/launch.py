@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -29,7 +30,7 @@ from sweeps.config import Settings, read_settings, with_hydra
 from sweeps.loop import Loop, TooManyFailures
 from sweeps.pruners.build import build_pruner
 from sweeps.rehearse import rehearse, reuse_note
-from sweeps.samplers.build import build_sampler
+from sweeps.samplers.build import build_sampler, remembers_nothing
 from sweeps.space import Space
 from sweeps.spectator import Spectator
 from sweeps.sweeper import directions_of, number_of_trials, proposer, read_space
@@ -140,7 +141,7 @@ class _Launch:
             return self._course(record, handle, runner, spectator, reuse_note(corners))
 
     def _course(self, record: StudyRecord, handle: optuna.Study, runner: TrialRunner, spectator: Spectator, note: str) -> float | None:
-        interrupts = _Interrupts(runner)
+        interrupts = _Interrupts(runner, spectator.say)
         if self.settings.serves > 1 and self.n_trials > 1:
             spectator.say(note)
         loop = Loop(
@@ -152,7 +153,10 @@ class _Launch:
             max_failure_rate=self.options["max_failure_rate"],
             at_once=min(self.options["n_jobs"], len(record.slots)),
             audience=spectator,
-            wish_to_stop=lambda: _wish(self.paths, interrupts, spectator),
+            wish_to_stop=lambda: _wish(self.paths, interrupts),
+            wish_to_drain=interrupts.wish_to_drain,
+            sampler_for=self._sampler if remembers_nothing(self.sampler) else None,
+            adopter=runner,
         )
         try:
             with interrupts.heeded():
@@ -164,9 +168,14 @@ class _Launch:
             runner.leave()
         study.write_results(handle, self.paths.results)
         spectator.close_with_result()
-        if interrupts.seen is not None:
+        if interrupts.seen is not None and not study.is_whole(handle, self.n_trials):
             raise StudyInterrupted(f"{interrupts.seen.name}: interrupted; the same command goes on with the study")
         return _best_value(handle)
+
+    def _sampler(self, trial: int) -> optuna.samplers.BaseSampler:
+        """A new one for each trial: what it proposes follows from the study's seed and its trials, whichever controller asks."""
+        node = self.options.get("sampler")
+        return self.sampler if node is None else build_sampler(node, self.space, trials_so_far=trial, study_seed=self.settings.sampler_seed)
 
     def _engine_launcher(self) -> EngineLauncher:
         from hydra_plugins.verl_local_launcher import LocalLauncher
@@ -181,31 +190,66 @@ class _Launch:
 
 @dataclass(slots=True)
 class _Interrupts:
-    """The first Ctrl-C (or SIGTERM) stops the trials at their next step boundary, the second ends them by force."""
+    """What signals ask for. Ctrl-C: no more trials; again: the running ones stop at a step boundary; a third time: at once, by force.
+
+    SIGTERM, a scheduler's warning, goes straight to the second. SIGHUP, a terminal that is gone, only ends the output.
+    """
 
     runner: TrialRunner
+    say: Callable[[str], None]
     seen: signal.Signals | None = None
+    rung: int = 0
+    _said: int = 0
 
     def __call__(self, number: int, _: FrameType | None) -> None:
-        """Only notes the first one: what it came in the midst of has to be finished."""
-        if self.seen is None:
-            self.seen = signal.Signals(number)
-        else:
+        """Only notes it: what it came in the midst of has to be finished."""
+        self.seen = signal.Signals(number)
+        self.rung = self.rung + 1 if number == signal.SIGINT else max(self.rung + 1, _STOP)
+        if self.rung > _STOP:
             self.runner.hurry()
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
         before = {number: signal.signal(number, self) for number in (signal.SIGINT, signal.SIGTERM)}
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, _go_quiet)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def wish_to_drain(self) -> bool:
+        self._explain()
+        return self.rung >= _DRAIN
 
-def _wish(paths: StudyPaths, interrupts: _Interrupts, spectator: Spectator) -> Reason | None:
-    if interrupts.seen is not None:
-        spectator.say(f"{interrupts.seen.name}: stopping the running trials at their next step; once more to end them at once")
+    def wish_to_stop(self) -> bool:
+        self._explain()
+        return self.rung >= _STOP
+
+    def _explain(self) -> None:
+        """Once for each rung that was reached."""
+        if self.seen is None or self._said >= self.rung:
+            return
+        self._said = self.rung
+        if self.rung == _DRAIN:
+            self.say(f"{self.seen.name}: no more trials are started, the running ones go on; once more to stop them at their next step")
+        elif self.rung == _STOP:
+            self.say(f"{self.seen.name}: stopping the running trials at their next step; once more to end them at once")
+
+
+_DRAIN, _STOP = 1, 2  # rungs
+
+
+def _go_quiet(*_: object) -> None:
+    """The study's log and its records go on; writing to a terminal that is gone would fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _wish(paths: StudyPaths, interrupts: _Interrupts) -> Reason | None:
+    if interrupts.wish_to_stop():
         return Reason.INTERRUPTED
     request = records.read_if_there(paths.stop, StopRequest)
     return request.reason if request is not None else None

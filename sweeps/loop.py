@@ -66,7 +66,7 @@ class Runner(Protocol):
         ...
 
     def start(self, proposal: Proposal) -> Outcome | None:
-        """Starts a trial, or says why it ended before it began."""
+        """Starts a trial, or goes on with one that was begun; or says why it ended before that."""
         ...
 
     def updates(self) -> Iterable[Update]:
@@ -75,6 +75,18 @@ class Runner(Protocol):
 
     def stop(self, number: int, reason: Reason, message: str) -> None:
         """Asks a trial to end; its outcome comes as an update."""
+        ...
+
+
+class Adopter(Runner, Protocol):
+    """A runner whose trials outlive their controller."""
+
+    def adopt(self, proposal: Proposal) -> Outcome | bool:
+        """Takes over a trial that a controller which is gone had asked for: how it ended; True: it runs; False: it is to be started."""
+        ...
+
+    def adopted(self) -> None:
+        """There are no more to be taken over."""
         ...
 
 
@@ -101,6 +113,10 @@ class Loop:
     at_once: int
     audience: Audience
     wish_to_stop: Callable[[], Reason | None] = lambda: None
+    wish_to_drain: Callable[[], bool] = lambda: False  # whether no more trials are to be started
+    sampler_for: Callable[[int], optuna.samplers.BaseSampler] | None = None  # a trial's number -> the sampler that proposes it
+    adopter: Adopter | None = None  # the runner itself, where it is one
+    _waiting: list[tuple[optuna.Trial, Proposal]] = field(default_factory=list)  # were asked for by a controller that is gone
     _running: dict[int, optuna.Trial] = field(default_factory=dict)
     _reported: dict[int, set[int]] = field(default_factory=dict)
     _doomed: set[int] = field(default_factory=set)
@@ -109,13 +125,16 @@ class Loop:
     _failed: int = 0
 
     def run(self) -> None:
-        """Returns when `n_trials` have been told, or all that ran has ended after a wish to stop. Raises TooManyFailures."""
+        """Returns when `n_trials` have been told, or all that ran has ended after a wish to stop or drain. Raises TooManyFailures."""
         self._counted, self._failed = len(counted(self.study)), len(failures(self.study))
+        if self.adopter is not None:
+            self._adopt(self.adopter)
         while True:
             self._heed_wish()
-            if self._stopping is None:
+            last_ones = self._stopping is not None or self.wish_to_drain()
+            if not last_ones:
                 self._fill()
-            if not self._running and (self._stopping is not None or self._wanted() <= 0):
+            if not self._running and (last_ones or not (self._waiting or self._wanted() > 0)):
                 break  # with trials still wanted, a slot is only being cleared
             for update in self.runner.updates():
                 self._take(update)
@@ -138,9 +157,8 @@ class Loop:
             self.stop(reason, "the study was interrupted" if reason is Reason.INTERRUPTED else "the study was asked to stop")
 
     def _fill(self) -> None:
-        while len(self._running) < self.at_once and self.runner.free() > 0 and self._wanted() > 0:
-            trial = self.study.ask(dict(self.distributions))
-            proposal = self.propose(trial)
+        while len(self._running) < self.at_once and self.runner.free() > 0 and (self._waiting or self._wanted() > 0):
+            trial, proposal = self._waiting.pop(0) if self._waiting else self._ask()
             self._running[trial.number] = trial
             outcome = self.runner.start(proposal)
             if outcome is None:
@@ -148,8 +166,33 @@ class Loop:
             else:
                 self._tell(trial.number, outcome)
 
+    def _ask(self) -> tuple[optuna.Trial, Proposal]:
+        if self.sampler_for is not None:
+            self.study.sampler = self.sampler_for(len(self.study.get_trials(deepcopy=False)))
+        trial = self.study.ask(dict(self.distributions))
+        return trial, self.propose(trial)
+
+    def _adopt(self, adopter: Adopter) -> None:
+        """Every trial that was asked for and never told goes on from where it is."""
+        for frozen in self.study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,)):
+            if self.sampler_for is not None:
+                self.study.sampler = self.sampler_for(frozen.number)
+            trial = complete(self.study, frozen, self.distributions)
+            proposal = self.propose(trial)
+            self._reported[trial.number] = set(frozen.intermediate_values)
+            found = adopter.adopt(proposal)
+            if found is False:
+                self._waiting.append((trial, proposal))
+                continue
+            self._running[trial.number] = trial
+            if isinstance(found, Outcome):
+                self._tell(trial.number, found)
+            else:
+                self.audience.started(proposal)
+        adopter.adopted()
+
     def _wanted(self) -> int:
-        return self.n_trials - self._counted - len(self._running)
+        return self.n_trials - self._counted - len(self._running) - len(self._waiting)
 
     def _take(self, update: Update) -> None:
         if update.points:
@@ -163,10 +206,11 @@ class Loop:
             return  # Optuna has no pruning for several objectives
         trial, known = self._running[number], self._reported.setdefault(number, set())
         for step, value in points:
-            if step in known:
-                continue
-            known.add(step)
-            trial.report(value, step)
+            if step not in known:
+                known.add(step)
+                trial.report(value, step)
+            elif step < max(known):
+                continue  # of the last one it may not be known what the pruner said
             if not ended and self._stopping is None and trial.should_prune():
                 self._doomed.add(number)
                 pruner = type(self.study.pruner).__name__.removesuffix("Pruner")
@@ -177,6 +221,9 @@ class Loop:
         trial = self._running.pop(number)
         self._reported.pop(number, None)
         self._doomed.discard(number)
+        if outcome.state is TrialState.WAITING:  # it goes on with the study's next launch
+            self.audience.ended(number, outcome)
+            return
         tell(self.study, trial, outcome)
         self._counted += outcome.reason.value not in _UNCOUNTED
         self._failed += outcome.state is TrialState.FAIL and outcome.reason.value not in _UNCOUNTED
@@ -195,6 +242,22 @@ class Loop:
                 f"trial {last.number}: {last.user_attrs.get(MESSAGE, 'no message')}",
                 trial=last.number,
             )
+
+
+def complete(study: optuna.Study, frozen: FrozenTrial, distributions: Mapping[str, optuna.distributions.BaseDistribution]) -> optuna.Trial:
+    """A running trial's handle. Knobs that it was not given yet get the values that they would have got, were it asked for now.
+
+    A sampler draws knob after knob: for those that are known it draws again, in vain, so that the others find its random numbers where they
+    would have been.
+    """
+    trial = optuna.Trial(study, frozen._trial_id)
+    if distributions.keys() <= frozen.params.keys():
+        return trial
+    for name, distribution in distributions.items():
+        if name in frozen.params and not distribution.single() and name not in (trial.relative_params or {}):
+            study.sampler.sample_independent(study, frozen, name, distribution)
+        trial._suggest(name, distribution)
+    return trial
 
 
 def tell(study: optuna.Study, trial: optuna.Trial | FrozenTrial, outcome: Outcome) -> None:

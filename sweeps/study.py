@@ -21,12 +21,11 @@ from optuna.trial import TrialState as OptunaState
 
 from harness import processes, records
 from harness.errors import ConfigError, RecordError, StudyMismatch
-from harness.launchers.local import LocalEngines
-from harness.paths import StudyPaths, TrialPaths
-from harness.types import Direction, Objective, Reason, Slot, StudyRecord, TrialResult, TrialState
+from harness.paths import StudyPaths
+from harness.types import Direction, Objective, Slot, StudyRecord
 from sweeps import storage, verl_tree
 from sweeps.config import Settings
-from sweeps.loop import Outcome, tell
+from sweeps.loop import counted
 from sweeps.space import Space, compare_spaces, space_signature
 
 _LEAST_FREE_BYTES = 200 * 2**20  # a study's own records; checkpoints are the user's to reckon with
@@ -91,7 +90,6 @@ def opened(
             load_if_exists=True,
         )
         _name_metrics(study, record)
-        settle(study, paths)
         yield record, study
 
 
@@ -138,18 +136,9 @@ def refuse_another_question(known: StudyRecord, asked: StudyRecord) -> None:
         )
 
 
-def settle(study: optuna.Study, paths: StudyPaths) -> None:
-    """Tells the trials that a controller which is gone left RUNNING: their results where they have one, lost where they have none.
-
-    Engines that such a controller left behind are ended first; nothing is trained that nobody asked for.
-    """
-    running = study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,))
-    if not running:
-        return
-    _end_engines(paths)
-    for trial in running:
-        result = records.read_if_there(paths.trial(trial.number).result, TrialResult) or _record_loss(paths.trial(trial.number))
-        tell(study, trial, Outcome(state=result.state, reason=result.reason, message=result.message, values=result.values))
+def is_whole(study: optuna.Study, n_trials: int) -> bool:
+    """Whether every trial that was asked for has been told."""
+    return len(counted(study)) >= n_trials
 
 
 def write_results(study: optuna.Study, path: Path) -> None:
@@ -180,36 +169,6 @@ def _alone(paths: StudyPaths) -> Iterator[None]:
         lock.write(records.encode(processes.my_lease()))
         lock.flush()
         yield
-
-
-def _record_loss(paths: TrialPaths) -> TrialResult:
-    """For a trial whose controller died before it ended."""
-    result = TrialResult(
-        number=paths.number,
-        state=TrialState.FAIL,
-        reason=Reason.LOST,
-        message="the controller died while this trial ran",
-        values=None,
-        steps=0,
-        attempts=len(paths.attempts()),
-        seconds=0.0,
-        gpu_seconds=0.0,
-        startup_s=None,
-        slot=None,
-        ended_at=time.time(),
-    )
-    paths.root.mkdir(exist_ok=True)
-    records.write(paths.result, result)
-    return result
-
-
-def _end_engines(paths: StudyPaths) -> None:
-    launcher = LocalEngines(())
-    alive = [engine for engine in paths.engines() if launcher.is_alive(engine)]
-    for engine in alive:
-        launcher.end(engine)
-    while any(launcher.is_alive(engine) for engine in alive):
-        time.sleep(0.1)
 
 
 def _refuse_full_disk(folder: Path) -> None:

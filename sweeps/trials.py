@@ -28,6 +28,7 @@ from sweeps.loop import Outcome, Proposal, Update
 
 POLL_S = 0.1
 _RETRYABLE = (Reason.CRASHED, Reason.STALLED, Reason.LOST)
+_NOT_ITS_FAULT = (Reason.UNTRUSTED, Reason.LOST, Reason.INTERRUPTED)
 
 
 @dataclass(slots=True)
@@ -41,9 +42,9 @@ class LiveTrial:
     attempt: AttemptPaths
     metrics: MetricReader
     curves: tuple[Curve, ...]
-    first_slot_at: float
     warm: bool
-    untrusted: int = 0  # attempts that say nothing about the trial: their engine failed its own check
+    excused: int  # earlier attempts that say nothing about the trial
+    adopted: bool = False  # was asked for by a controller that is gone
     steps: int = 0
     stop: StopRequest | None = None
     trouble: Outcome | None = None  # decided here, while the engine still has to end
@@ -67,6 +68,7 @@ class TrialRunner:
 
     def __post_init__(self) -> None:
         self._engines = EnginePool(self.study, self.settings, self.launcher, self.say)
+        self._engines.adopt()
 
     def free(self) -> int:
         return len(self._engines.free())
@@ -81,11 +83,33 @@ class TrialRunner:
         except ConfigError as error:
             outcome = Outcome(state=TrialState.PRUNED, reason=Reason.REFUSED, message=str(error))
             self._write_spec(paths, proposal, seed=0)
-            self._write_result(paths, outcome, started_at=time.time(), steps=0)
+            self._write_result(paths, outcome, steps=0)
             return outcome
         spec = self._write_spec(paths, proposal, seed=int(tree["data"].get("seed") or 0), config=config)
-        self._launch(spec, paths, tree, first_slot_at=time.time())
+        self._launch(spec, paths, tree)
         return None
+
+    def adopt(self, proposal: Proposal) -> Outcome | bool:
+        """The records say how far a trial has come."""
+        paths = self.study.trial(proposal.number)
+        told = records.read_if_there(paths.result, TrialResult)
+        if told is not None:
+            return Outcome(state=told.state, reason=told.reason, message=told.message, values=told.values)
+        attempts = paths.attempts()
+        if not attempts or not attempts[-1].spec.exists():
+            return False
+        result = records.read_if_there(attempts[-1].result, AttemptResult)
+        engine = self._engines.serving(attempts[-1])
+        if (result is None and engine is None) or (result is not None and result.reason in _NOT_ITS_FAULT):
+            return False
+        tree = trainer_config(self.composer.compose(proposal.overrides))
+        trial = self._follow_from_now(records.read(paths.spec, TrialSpec), attempts[-1], tree, engine or self._engines.gone(attempts[-1]))
+        trial.adopted = True
+        trial.stop = records.read_if_there(attempts[-1].stop, StopRequest)
+        return True
+
+    def adopted(self) -> None:
+        self._engines.end_strays()
 
     def updates(self) -> Iterable[Update]:
         """One round over all that runs; sleeps first, so that the files can grow."""
@@ -99,7 +123,8 @@ class TrialRunner:
 
     def stop(self, number: int, reason: Reason, message: str) -> None:
         trial = self._trials[number]
-        if trial.stop is None:
+        if trial.stop is None or (trial.adopted and trial.stop.reason is Reason.INTERRUPTED):
+            trial.adopted = False
             grace_s = self.settings.limits.stop_grace_s
             trial.stop = StopRequest(reason=reason, message=message, requested_at=time.time(), grace_s=grace_s)
             records.replace(trial.attempt.stop, trial.stop)
@@ -114,20 +139,23 @@ class TrialRunner:
 
     # --- attempts ------------------------------------------------------------------------------------------------------------------
 
-    def _launch(self, spec: TrialSpec, paths: TrialPaths, tree: Mapping[str, object], *, first_slot_at: float) -> LiveTrial:
-        attempt = paths.attempt(len(paths.attempts()))
-        attempt.root.mkdir()
-        engine = self._place(spec, attempt, tree)
+    def _launch(self, spec: TrialSpec, paths: TrialPaths, tree: Mapping[str, object]) -> LiveTrial:
+        attempt = _next_attempt(paths)
+        attempt.root.mkdir(exist_ok=True)
+        return self._follow_from_now(spec, attempt, tree, self._place(spec, attempt, tree))
+
+    def _follow_from_now(self, spec: TrialSpec, attempt: AttemptPaths, tree: Mapping[str, object], engine: LiveEngine) -> LiveTrial:
+        engine.busy = True
         trial = LiveTrial(
             spec=spec,
-            paths=paths,
+            paths=attempt.trial,
             config=dict(tree),
             engine=engine,
             attempt=attempt,
             metrics=MetricReader(attempt.metrics),
             curves=tuple(Curve(objective) for objective in self.record.objectives),
-            first_slot_at=first_slot_at,
             warm=engine.served > 1,
+            excused=_excused(attempt),
         )
         self._trials[spec.number] = trial
         return trial
@@ -172,7 +200,7 @@ class TrialRunner:
 
     def _was_never_taken(self, trial: LiveTrial) -> bool:
         """Whether an engine that had worked before died with the attempt still in its inbox; a new one is the attempt's own trouble."""
-        return trial.engine.served > 1 and not any(event.name == "accepted" for event in records.events(trial.attempt.events))
+        return (trial.engine.served > 1 or trial.adopted) and not _was_taken(trial.attempt)
 
     def _hand_over_again(self, trial: LiveTrial) -> None:
         trial.engine.busy = False
@@ -214,15 +242,20 @@ class TrialRunner:
         return new
 
     def _try_again(self, trial: LiveTrial, result: AttemptResult) -> bool:
-        if result.state is not RunState.FAILED or trial.trouble is not None or trial.stop is not None:
+        if trial.adopted and result.reason in (Reason.LOST, Reason.INTERRUPTED):  # with the controller of before
+            retry = trial.trouble is None
+        elif result.state is not RunState.FAILED or trial.trouble is not None or trial.stop is not None:
+            retry = False
+        else:
+            counted = trial.attempt.number + 1 - trial.excused
+            # Only an engine that served others before says that it does not trust itself.
+            retry = result.reason is Reason.UNTRUSTED or (result.reason in _RETRYABLE and counted < self.settings.attempts)
+        if not retry:
             return False
-        untrusted = trial.untrusted + (result.reason is Reason.UNTRUSTED)  # only an engine that served others before says so
-        retry = result.reason in _RETRYABLE and trial.attempt.number + 1 - untrusted < self.settings.attempts
-        if not (retry or result.reason is Reason.UNTRUSTED):
-            return False
-        self._engines.end(trial.engine)  # one in which an attempt failed is not trusted again
+        if result.state is RunState.FAILED or result.forced:
+            self._engines.end(trial.engine)  # one in which an attempt failed is not trusted again
         trial.engine.busy = False
-        self._launch(trial.spec, trial.paths, trial.config, first_slot_at=trial.first_slot_at).untrusted = untrusted
+        self._launch(trial.spec, trial.paths, trial.config)
         return True
 
     def _end(self, trial: LiveTrial, result: AttemptResult) -> Outcome:
@@ -232,7 +265,8 @@ class TrialRunner:
         if result.state is RunState.FAILED or result.forced:
             engine.spent = True  # its supervisor is ending it
             engine.paths.leave.touch()
-        self._write_result(trial.paths, outcome, started_at=trial.first_slot_at, steps=trial.steps, trial=trial)
+        if outcome.state is not TrialState.WAITING:
+            self._write_result(trial.paths, outcome, steps=trial.steps, trial=trial)
         self._link_wandb(trial.paths)
         del self._trials[trial.spec.number]
         return outcome
@@ -240,6 +274,9 @@ class TrialRunner:
     # --- records -------------------------------------------------------------------------------------------------------------------
 
     def _write_spec(self, paths: TrialPaths, proposal: Proposal, *, seed: int, config: DictConfig | None = None) -> TrialSpec:
+        known = records.read_if_there(paths.spec, TrialSpec)
+        if known is not None:
+            return known
         spec = TrialSpec(
             study=self.study.name,
             number=proposal.number,
@@ -249,11 +286,11 @@ class TrialRunner:
             seed=seed,
             created_at=time.time(),
         )
-        paths.hydra.mkdir(parents=True)
-        records.write(paths.spec, spec)
+        paths.hydra.mkdir(parents=True, exist_ok=True)
         records.write_yaml(paths.hydra / "overrides.yaml", list(proposal.overrides))
         if config is not None:
             records.write_yaml(paths.hydra / "config.yaml", unresolved(config))
+        records.write(paths.spec, spec)  # last: with it, the trial is whole
         return spec
 
     def _link_wandb(self, trial: TrialPaths) -> None:
@@ -264,9 +301,8 @@ class TrialRunner:
             if not link.is_symlink():
                 link.symlink_to(Path("..") / run.relative_to(self.study.root))
 
-    def _write_result(self, paths: TrialPaths, outcome: Outcome, *, started_at: float, steps: int, trial: LiveTrial | None = None) -> None:
-        ended_at = time.time()
-        seconds = ended_at - started_at if trial is not None else 0.0
+    def _write_result(self, paths: TrialPaths, outcome: Outcome, *, steps: int, trial: LiveTrial | None = None) -> None:
+        seconds = endings.slot_seconds(paths)
         result = TrialResult(
             number=paths.number,
             state=outcome.state,
@@ -279,7 +315,25 @@ class TrialRunner:
             gpu_seconds=seconds * (len(trial.engine.slot.gpus) if trial is not None else 0),
             startup_s=endings.startup_s(trial.attempt) if trial is not None else None,
             slot=trial.engine.slot.name if trial is not None else None,
-            ended_at=ended_at,
+            ended_at=time.time(),
             warm=trial is not None and trial.warm,
         )
         records.write(paths.result, result)
+
+
+def _next_attempt(trial: TrialPaths) -> AttemptPaths:
+    """The trial's last one where no engine has taken it, else a new one."""
+    attempts = trial.attempts()
+    if attempts and not attempts[-1].result.exists() and not _was_taken(attempts[-1]):
+        return attempts[-1]
+    return trial.attempt(len(attempts))
+
+
+def _was_taken(attempt: AttemptPaths) -> bool:
+    return any(event.name == "accepted" for event in records.events(attempt.events))
+
+
+def _excused(attempt: AttemptPaths) -> int:
+    """How many attempts before this one ended by no fault of the trial."""
+    results = (records.read_if_there(attempt.trial.attempt(number).result, AttemptResult) for number in range(attempt.number))
+    return sum(result is None or result.reason in _NOT_ITS_FAULT for result in results)

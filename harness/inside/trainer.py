@@ -17,7 +17,7 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from harness.engine import AttemptDesk
 from harness.inside.replay import OrderedReplayBuffer
 from harness.inside.workers import ActorWorker, CriticWorker, Restored
-from harness.types import StopRequest
+from harness.types import Reason, StopRequest
 
 CORRELATION = "training/rollout_actor_probs_pearson_corr"
 _HANDLES = (  # of processes, and of what was read from the model's folder; all else of a trainer belongs to one attempt
@@ -87,6 +87,7 @@ class AttemptTrainer(PPOTrainerSync):
         self.phases: dict[str, float] = {}  # seconds
         self._since = time.monotonic()
         self._first_step: int | None = None
+        self._saved: int | None = None  # the step of the last checkpoint
         if isinstance(self.replay_buffer, OrderedReplayBuffer):
             self.replay_buffer.while_waiting = self._while_waiting
 
@@ -147,11 +148,22 @@ class AttemptTrainer(PPOTrainerSync):
         super().on_step_begin()
 
     def on_step_end(self) -> None:
-        super().on_step_end()
         if self.global_steps < self.total_training_steps:
             self.stop = self.desk.stop_request()
+        if self._is_to_be_continued() and self._saved != self.global_steps:
+            self._save_checkpoint()  # here, where verl itself would: the rollout sleeps
+        super().on_step_end()
         if self.stop is not None:
             self.total_training_steps: int = self.global_steps  # verl logs this step, then leaves its loop
+
+    def _is_to_be_continued(self) -> bool:
+        """Whether the attempt is only interrupted: the trial goes on with this checkpoint, whatever `save_freq` says."""
+        return self.stop is not None and self.stop.reason is Reason.INTERRUPTED
+
+    def _save_checkpoint(self) -> None:
+        super()._save_checkpoint()
+        self._saved = self.global_steps
+        self.desk.event("checkpoint", step=self.global_steps)
 
     def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         super()._compute_metrics(batch, metrics, *args, **kwargs)
@@ -174,7 +186,8 @@ class AttemptTrainer(PPOTrainerSync):
             raise Untrusted(f"the rollout gave {len(sessions)} answers where batch x n is {wanted}")
 
     def _while_waiting(self) -> None:
-        if self.stop is None and (request := self.desk.stop_request()) is not None:
+        request = self.desk.stop_request() if self.stop is None else None
+        if request is not None and request.reason is not Reason.INTERRUPTED:  # whose step ends, for its checkpoint
             raise Stopped(request)
         check = getattr(getattr(self, "agent_loop_manager", None), "check", None)
         if check is not None:

@@ -17,7 +17,7 @@ class EngineLauncher(Protocol):
         ...
 
     def start(self, engine: EnginePaths) -> None:
-        """Starts the engine's supervisor and returns; raises LaunchError."""
+        """Starts the engine's supervisor and returns; one that lives already is left alone. Raises LaunchError."""
         ...
 
     def is_alive(self, engine: EnginePaths) -> bool:

@@ -15,6 +15,7 @@ from harness.errors import ConfigError, HarnessError, LaunchError
 from harness.paths import EnginePaths
 from harness.types import EngineSpec, Lease, Slot
 
+_TRIES = 3
 _SPARE = 0.1  # of an engine's memory, for what the next one needs more
 
 
@@ -50,6 +51,7 @@ class LocalEngines:
     def __init__(self, slots: Sequence[Slot]) -> None:
         self._slots = tuple(slots)
         self._supervisors: dict[int, subprocess.Popen[bytes]] = {}
+        self._again: dict[int, int] = {}  # by the number of the engine
         self._peaks: dict[int, Use] = {}  # by the number of the engine
 
     def slots(self) -> Sequence[Slot]:
@@ -67,9 +69,24 @@ class LocalEngines:
 
     def is_alive(self, engine: EnginePaths) -> bool:
         supervisor = self._supervisors.get(engine.number)
-        if supervisor is not None:
-            return supervisor.poll() is None
-        return processes.is_alive(records.read_if_there(engine.lease, Lease))
+        if supervisor is not None and supervisor.poll() is None:
+            return True
+        if engine.ended.exists():
+            return False
+        lease = records.read_if_there(engine.lease, Lease)
+        if processes.is_alive(lease):
+            return True
+        never_started = supervisor is None and lease is None
+        return not never_started and self._supervise_again(engine, lease)
+
+    def _supervise_again(self, engine: EnginePaths, lease: Lease | None) -> bool:
+        """After the death of a supervisor: a new one cleans up, or starts the engine where the old one had not. A few times at most."""
+        tries = self._again.get(engine.number, 0)
+        if tries >= _TRIES or (lease is not None and lease.host != processes.my_lease().host):
+            return False
+        self._again[engine.number] = tries + 1
+        self.start(engine)
+        return True
 
     def has_room_beside(self, engine: EnginePaths) -> bool:
         spec = records.read(engine.command, EngineSpec)

@@ -28,6 +28,11 @@ def build_sampler(config: Mapping[str, object], space: Space, *, trials_so_far: 
     return build_target(seeded, BaseSampler, where=WHERE, **late)  # type: ignore[type-abstract] # the base is only compared with
 
 
+def remembers_nothing(sampler: BaseSampler) -> bool:
+    """Whether all that decides its next proposal is its seed and the study's storage: so it is with Optuna's own."""
+    return type(sampler).__module__.startswith("optuna.")
+
+
 def _with_seed(config: Mapping[str, object], *, trials_so_far: int, study_seed: int | None) -> dict[str, object]:
     """The same config with the seed of every sampler in it set, nested ones included."""
     filled = {

@@ -23,6 +23,7 @@ from harness.types import (
     AttemptResult,
     AttemptSpec,
     Direction,
+    EngineResult,
     EngineSpec,
     Event,
     Lease,
@@ -39,18 +40,20 @@ from harness.types import (
     TrialState,
 )
 
+SPEC = AttemptSpec(
+    study="s",
+    trial=1,
+    attempt=0,
+    run_id="s-1",
+    environment={"A": "1"},
+    fingerprint="f",
+    config={"lr": 1e-06, "none": None, "yes": True, "list": [1, "2", {"a": 1.0}], "text": "null", "number": "1e-6"},
+)
 EXAMPLES: tuple[Any, ...] = (
+    EngineResult(exit_code=None, killed=2, served=3, ended_at=1.5),
+    SPEC,
     Assignment(attempt="trial-0001/attempt-0"),
     AttemptResult(state=RunState.FAILED, reason=Reason.CRASHED, message="öä\n'x'", ended_at=1.5, steps=3, exit_code=-9, forced=True),
-    AttemptSpec(
-        study="s",
-        trial=1,
-        attempt=0,
-        run_id="s-1",
-        environment={"A": "1"},
-        fingerprint="f",
-        config={"lr": 1e-06, "none": None, "yes": True, "list": [1, "2", {"a": 1.0}], "text": "null", "number": "1e-6"},
-    ),
     EngineSpec(
         engine="s-0",
         slot=Slot(index=1, gpus=("0", "1")),
@@ -123,7 +126,7 @@ def test_there_is_an_example_of_every_noun_that_is_written() -> None:
 def test_a_float_keeps_every_bit_in_json_and_yaml(number: float, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("float")
     for name in ("record.json", "record.yaml"):
-        records.replace(folder / name, dataclasses.replace(EXAMPLES[2], config={"x": number}))
+        records.replace(folder / name, dataclasses.replace(SPEC, config={"x": number}))
         assert records.read(folder / name, AttemptSpec).config["x"].hex() == number.hex()
 
 

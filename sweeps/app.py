@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, ConfigError, HarnessError, StudyInterrupted
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def main() -> None:
@@ -35,6 +38,10 @@ def _one_sentence() -> Iterator[None]:
         _fail(str(error), 1)
     except (HydraException, OmegaConfBaseException) as error:
         _fail(str(_explained(error)), EXIT_BAD_INPUT)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _fail(f"{error}; what runs goes on, and the same command takes it over once there is room", 1)
     except KeyboardInterrupt:
         _fail("interrupted", EXIT_INTERRUPTED)
 

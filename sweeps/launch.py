@@ -158,13 +158,14 @@ class _Launch:
             sampler_for=self._sampler if remembers_nothing(self.sampler) else None,
             adopter=runner,
         )
-        try:
-            with interrupts.heeded():
+        with interrupts.heeded():
+            try:
                 loop.run()
-        except TooManyFailures as error:
-            spectator.close_with_result()
-            raise TooManyFailures(f"{error}; its log: verl-study logs {self.paths.name} {error.trial}", trial=error.trial) from error
-        finally:
+            except TooManyFailures as error:
+                runner.leave()
+                spectator.close_with_result()
+                raise TooManyFailures(f"{error}; its log: verl-study logs {self.paths.name} {error.trial}", trial=error.trial) from error
+            # After any other error the engines go on without us: the same command takes them over.
             runner.leave()
         study.write_results(handle, self.paths.results)
         spectator.close_with_result()

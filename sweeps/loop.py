@@ -81,8 +81,8 @@ class Runner(Protocol):
 class Adopter(Runner, Protocol):
     """A runner whose trials outlive their controller."""
 
-    def adopt(self, proposal: Proposal) -> Outcome | bool:
-        """Takes over a trial that a controller which is gone had asked for: how it ended; True: it runs; False: it is to be started."""
+    def adopt(self, proposal: Proposal) -> Update | None:
+        """Takes over a trial that a controller which is gone had asked for; None: it is to be started."""
         ...
 
     def adopted(self) -> None:
@@ -181,14 +181,12 @@ class Loop:
             proposal = self.propose(trial)
             self._reported[trial.number] = set(frozen.intermediate_values)
             found = adopter.adopt(proposal)
-            if found is False:
+            if found is None:
                 self._waiting.append((trial, proposal))
                 continue
             self._running[trial.number] = trial
-            if isinstance(found, Outcome):
-                self._tell(trial.number, found)
-            else:
-                self.audience.started(proposal)
+            self.audience.started(proposal)
+            self._take(found)
         adopter.adopted()
 
     def _wanted(self) -> int:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import optuna
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages import BaseStorage, InMemoryStorage
 
 from harness.errors import ConfigError
+from sweeps.journal import StudyStorage
 
 
 def journal(path: Path) -> BaseStorage:
-    """Opens or makes a journal file."""
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
+    """Opens or makes a journal file, for this process alone to write; heals it. Raises ConfigError where it cannot be healed."""
+    return StudyStorage(path)
 
 
 def database(url: str) -> BaseStorage:

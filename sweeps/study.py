@@ -81,9 +81,11 @@ def opened(
         record = asked if known is None else replace(known, n_trials=asked.n_trials, slots=asked.slots)
         records.replace(paths.record, record)
         paths.stop.unlink(missing_ok=True)
+        kept = database or storage.journal(paths.journal)
+        _refuse_empty(kept, paths)
         study = optuna.create_study(
             study_name=record.name,
-            storage=database or storage.journal(paths.journal),
+            storage=kept,
             sampler=sampler,
             pruner=pruner,
             directions=[objective.direction.value for objective in record.objectives],
@@ -91,6 +93,16 @@ def opened(
         )
         _name_metrics(study, record)
         yield record, study
+
+
+def _refuse_empty(kept: optuna.storages.BaseStorage, paths: StudyPaths) -> None:
+    """A study with trials whose storage has forgotten it would silently begin again."""
+    known = any(study.study_name == paths.name for study in kept.get_all_studies())
+    if not known and any(trial.spec.exists() for trial in paths.trials()):
+        raise ConfigError(
+            f"{paths.root} holds {len(paths.trials())} trials that its storage knows nothing of; restore {paths.journal.name} "
+            "(or the database), or give another study.name"
+        )
 
 
 def _name_metrics(study: optuna.Study, record: StudyRecord) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ from harness.metrics import MetricReader
 from harness.objective import Curve
 from harness.paths import AttemptPaths, StudyPaths, TrialPaths
 from harness.trackers.base import Tracker
-from harness.types import AttemptResult, Reason, RunState, Slot, StopRequest, StudyRecord, TrialResult, TrialSpec, TrialState
+from harness.types import AttemptResult, Objective, Reason, RunState, Slot, StopRequest, StudyRecord, TrialResult, TrialSpec, TrialState
 from sweeps import endings
 from sweeps.compose import Composer
 from sweeps.config import Settings, trainer_config, unresolved
@@ -89,24 +90,26 @@ class TrialRunner:
         self._launch(spec, paths, tree)
         return None
 
-    def adopt(self, proposal: Proposal) -> Outcome | bool:
+    def adopt(self, proposal: Proposal) -> Update | None:
         """The records say how far a trial has come."""
         paths = self.study.trial(proposal.number)
         told = records.read_if_there(paths.result, TrialResult)
-        if told is not None:
-            return Outcome(state=told.state, reason=told.reason, message=told.message, values=told.values)
         attempts = paths.attempts()
+        if told is not None:
+            outcome = Outcome(state=told.state, reason=told.reason, message=told.message, values=told.values)
+            values = self._curve(self.record.objectives[0], attempts).values
+            return Update(number=proposal.number, points=sorted(values.items()), outcome=outcome)
         if not attempts or not attempts[-1].spec.exists():
-            return False
+            return None
         result = records.read_if_there(attempts[-1].result, AttemptResult)
         engine = self._engines.serving(attempts[-1])
         if (result is None and engine is None) or (result is not None and result.reason in _NOT_ITS_FAULT):
-            return False
+            return None
         tree = trainer_config(self.composer.compose(proposal.overrides))
         trial = self._follow_from_now(records.read(paths.spec, TrialSpec), attempts[-1], tree, engine or self._engines.gone(attempts[-1]))
         trial.adopted = True
         trial.stop = records.read_if_there(attempts[-1].stop, StopRequest)
-        return True
+        return Update(number=proposal.number)
 
     def adopted(self) -> None:
         self._engines.end_strays()
@@ -153,7 +156,7 @@ class TrialRunner:
             engine=engine,
             attempt=attempt,
             metrics=MetricReader(attempt.metrics),
-            curves=tuple(Curve(objective) for objective in self.record.objectives),
+            curves=tuple(self._curve(objective, attempt.trial.attempts()[: attempt.number]) for objective in self.record.objectives),
             warm=engine.served > 1,
             excused=_excused(attempt),
         )
@@ -240,6 +243,14 @@ class TrialRunner:
             if values[0] is not None:
                 new.append((point.step, values[0]))
         return new
+
+    def _curve(self, objective: Objective, attempts: Iterable[AttemptPaths]) -> Curve:
+        """As these attempts logged it one after the other; a later one goes on from a checkpoint, and its word counts."""
+        curve = Curve(objective)
+        for attempt in attempts:
+            with contextlib.suppress(NonFiniteMetric):
+                curve.extend(MetricReader(attempt.metrics).new_points())
+        return curve
 
     def _try_again(self, trial: LiveTrial, result: AttemptResult) -> bool:
         if trial.adopted and result.reason in (Reason.LOST, Reason.INTERRUPTED):  # with the controller of before

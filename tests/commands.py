@@ -60,7 +60,7 @@ def results(study: StudyPaths) -> dict[int, TrialResult]:
 
 
 def engine_specs(study: StudyPaths) -> list[EngineSpec]:
-    return [records.read(engine.command, EngineSpec) for engine in study.engines()]
+    return [records.read(engine.command, EngineSpec) for engine in study.engines() if engine.command.exists()]
 
 
 def left_alive(study: StudyPaths) -> list[int]:

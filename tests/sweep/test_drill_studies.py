@@ -449,3 +449,27 @@ def test_a_study_outlives_its_terminal(tmp_path: Path) -> None:
     assert {result.reason for result in results(study).values()} == {Reason.FINISHED}
     assert len(results(study)) == 3
     assert_nothing_left(study)
+
+
+# --- the study's storage ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_whose_journal_is_gone_is_refused_rather_than_begun_again(copied: StudyPaths, pruned_command: Sequence[str]) -> None:
+    copied.journal.unlink()
+    before = sorted(copied.root.rglob("*"))
+    ran = drill(copied.root.parents[1], *pruned_command, quick=False)
+    assert ran.returncode == 2
+    assert "outputs/pruned holds 3 trials that its storage knows nothing of; restore journal.log" in ran.stderr
+    assert [path for path in sorted(copied.root.rglob("*")) if path.name not in ("journal.log", "controller.lock")] == [
+        path for path in before if path.name != "controller.lock"
+    ]
+
+
+def test_a_study_whose_journal_was_torn_goes_on(copied: StudyPaths, pruned_command: Sequence[str]) -> None:
+    """The torn line is the last trial's telling: its result is on disk, and is told again."""
+    data = copied.journal.read_bytes()
+    copied.journal.write_bytes(data[:-7])
+    ran = drill(copied.root.parents[1], *pruned_command, quick=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert [trial.state.name for trial in opened(copied).trials] == [result.state.value for result in results(copied).values()]
+    assert len(list(copied.root.glob("journal.log.damaged-*"))) == 1

@@ -1,0 +1,105 @@
+"""The controller is killed at every moment between two of its changes; the same command goes on, and nobody could tell the difference.
+
+The slow campaign kills it at each of them, the others at a sample.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import commands
+import optuna
+import pytest
+from commands import engine_specs, left_alive, results
+
+from harness import records
+from harness.metrics import MetricReader
+from harness.paths import StudyPaths
+from harness.types import AttemptSpec, TrialSpec
+from sweeps import storage
+
+# One slot, three trials, two engines: the second trial finds one that runs, the third needs a new one.
+STUDY = (
+    "-m",
+    "experiment=drill",
+    "hydra/sweeper/pruner=none",
+    "drill.startup_s=0",
+    "drill.step_s=0.02",
+    "steps=5",
+    "resources.slots=1",
+    "hydra.sweeper.n_trials=3",
+    "engine.attempts=2",
+    "study.name=mortal",
+)
+SAMPLE = (2, 4, 7, 11, 16, 19, 24, 25, 27, 31, 33, 43, 50, 53, 74, 80)
+KILLED = -9
+
+
+def control(folder: Path, *, dies_at: int = 0) -> int:
+    """One controller; its exit status."""
+    program = [sys.executable, str(Path(__file__).parents[1] / "dying_controller.py"), str(dies_at), str(folder / "changes")]
+    done = subprocess.run(
+        [*program, *STUDY], cwd=folder, env=commands.environment(folder), capture_output=True, text=True, timeout=commands.TIMEOUT_S
+    )
+    assert done.returncode in (0, KILLED), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.returncode
+
+
+def history(study: StudyPaths) -> dict[str, Any]:
+    """All that a study found, and how often it ran what."""
+    told = optuna.load_study(study_name=study.name, storage=storage.journal(study.journal)).trials
+    trials = study.trials()
+    attempts = [attempt for trial in trials for attempt in trial.attempts()]
+    return {
+        "proposals": [(records.read(trial.spec, TrialSpec).params, records.read(trial.spec, TrialSpec).seed) for trial in trials],
+        "results": [(result.state, result.values, result.steps, result.attempts) for result in results(study).values()],
+        "optuna": [(trial.params, trial.state.name, trial.values, trial.intermediate_values) for trial in told],
+        "taken": [[event.name for event in records.events(attempt.events)].count("accepted") for attempt in attempts],
+        "steps": [[point.step for point in MetricReader(attempt.metrics).new_points()] for attempt in attempts],
+        "runs": [records.read(attempt.spec, AttemptSpec).run_id.rpartition("-")[2] for attempt in attempts],
+    }
+
+
+@pytest.fixture(scope="module")
+def immortal(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], int]:
+    """The history of a study whose controller was never killed, and how many changes it made."""
+    folder = tmp_path_factory.mktemp("immortal")
+    assert control(folder) == 0
+    return history(StudyPaths(folder / "outputs" / "mortal")), len((folder / "changes").read_text().splitlines())
+
+
+def assert_goes_on(folder: Path, dies_at: int, expected: dict[str, Any]) -> None:
+    study = StudyPaths(folder / "outputs" / "mortal")
+    assert control(folder, dies_at=dies_at) == KILLED
+    assert control(folder) == 0
+    assert history(study) == expected
+    assert left_alive(study) == []
+    assert [spec.scratch for spec in engine_specs(study) if Path(spec.scratch).exists()] == []
+
+
+def test_the_history_is_that_of_three_trials_that_ran_once(immortal: tuple[dict[str, Any], int]) -> None:
+    """Else equality would say little."""
+    found, changes = immortal
+    assert found["taken"] == [1, 1, 1]
+    assert found["steps"] == [[1, 2, 3, 4, 5]] * 3
+    assert len({str(params) for params, _ in found["proposals"]}) == 3
+    assert changes > max(SAMPLE)
+
+
+@pytest.mark.parametrize("dies_at", SAMPLE)
+def test_a_killed_controllers_study_goes_on_as_if_it_had_lived(immortal: tuple[dict[str, Any], int], tmp_path: Path, dies_at: int) -> None:
+    assert_goes_on(tmp_path, dies_at, immortal[0])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_so_it_is_at_every_moment(immortal: tuple[dict[str, Any], int], tmp_path: Path) -> None:
+    found, changes = immortal
+    for dies_at in range(1, changes + 1):
+        folder = tmp_path / str(dies_at)
+        folder.mkdir()
+        assert_goes_on(folder, dies_at, found)

@@ -10,15 +10,19 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import psutil
 
+from harness import cgroups
 from harness.types import Lease
 
 COOKIE = "VERL_SWEEP_ENGINE"  # in the environment of everything that an engine starts
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+_CHASE_S = 0.3  # the teardown of a process takes tens of milliseconds on a busy host
+_TOLD = 50  # pids in one event at most
+_SHARED = re.compile(r"(/dev/shm/\S+)$", re.MULTILINE)
 _ANONYMOUS = re.compile(r"^RssAnon:\s+(\d+) kB", re.MULTILINE)
 
 
@@ -52,11 +56,7 @@ def die_with_parent() -> None:
 
 def descendants(cookie: str) -> list[psutil.Process]:
     """All that this process has started, directly or not, and whatever carries the cookie though it got away."""
-    found = {process.pid: process for process in psutil.Process().children(recursive=True)}
-    for process in psutil.process_iter():
-        if process.pid not in found and process.pid != os.getpid() and _carries(process, cookie):
-            found[process.pid] = process
-    return [process for process in found.values() if _running(process)]
+    return members(cookie)
 
 
 def memory_mib(cookie: str) -> int:
@@ -70,24 +70,97 @@ def available_mib() -> int:
     return int(psutil.virtual_memory().available) // 2**20
 
 
-def end_tree(cookie: str, root: int | None, *, term_grace_s: float, log: Callable[..., object]) -> int:
+def end_tree(cookie: str, root: int | None, *, group: Path | None = None, term_grace_s: float, log: Callable[..., object]) -> int:
     """SIGTERM to every process of the tree, then SIGKILL until nothing of it is left; returns how many had to be killed.
 
-    `root` is this process's own child at its top, if it has one, whose exit status is left to the caller; `log(name, **data)` hears of each
-    rung.
+    `root` is this process's own child at its top, if it has one, whose exit status is left to the caller; `group` is the tree's control
+    group, if it has one; `log(name, **data)` hears of each rung.
     """
-    left = descendants(cookie)
+    left = members(cookie, group)
+    shared = shared_files(left)
     if left and term_grace_s > 0:
         log("sigterm", pids=[process.pid for process in left])
-        _signal(left, signal.SIGTERM)
-        left = _wait_until_gone(cookie, root, term_grace_s)
-    killed = 0
-    while left:  # a child that forks while it is killed leaves another one to kill
-        log("sigkill", pids=[process.pid for process in left])
-        _signal(left, signal.SIGKILL)
-        killed += len(left)
-        left = _wait_until_gone(cookie, root, 1.0)
+        for process in left:
+            _signal(process, signal.SIGTERM)
+        left = _wait_until_gone(cookie, root, group, term_grace_s)
+    killed: set[int] = set()
+    while True:  # a child that forks while it is killed leaves another one to kill
+        shared |= shared_files(left)
+        cgroups.kill(group)
+        for process in _found(cookie, group):
+            _signal(process, signal.SIGKILL)
+        chased = set(cgroups.pids(group)) if group is not None else _kill_children(root)
+        fresh = ({process.pid for process in left} | chased) - killed
+        if fresh:
+            log("sigkill", pids=sorted(fresh)[:_TOLD])
+            killed |= fresh
+        left = _wait_until_gone(cookie, root, group, 0.2)
+        if not left and not fresh:
+            break
+    cgroups.remove(group)
+    if swept := sweep(shared):
+        log("swept", files=swept)
+    return len(killed)
+
+
+def _kill_children(root: int | None) -> set[int]:
+    """SIGKILL to whatever is this process's own child now, again and again for a moment; `root` is left out, for it may have ended.
+
+    Orphans become children of this process (`adopt_orphans`), so one that forks and dies faster than a list of all processes is read is met
+    here, as soon as its parent is gone.
+    """
+    killed: set[int] = set()
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    until = time.monotonic() + _CHASE_S
+    while time.monotonic() < until:
+        found = [pid for pid in map(int, children.read_text().split()) if pid != root and _waits_for_burial(pid) is False]
+        if not found:
+            time.sleep(0.0005)
+        for pid in found:
+            killed.add(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     return killed
+
+
+def _waits_for_burial(pid: int) -> bool | None:
+    """Whether a process has ended already; None where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return None
+
+
+def shared_files(processes: Iterable[psutil.Process]) -> set[str]:
+    """What these processes have mapped of the host's shared memory by name."""
+    found: set[str] = set()
+    for process in processes:
+        with contextlib.suppress(OSError):
+            found.update(_SHARED.findall(Path(f"/proc/{process.pid}/maps").read_text()))
+    return found
+
+
+def sweep(files: set[str]) -> list[str]:
+    """Removes those that are still there and that no living process has mapped."""
+    there = {file for file in files if Path(file).exists()}
+    if there:
+        there -= shared_files(psutil.process_iter())
+    for file in there:
+        Path(file).unlink(missing_ok=True)
+    return sorted(there)
+
+
+def members(cookie: str, group: Path | None = None) -> list[psutil.Process]:
+    """All that belongs to an engine: what this process has started, directly or not, what carries the cookie, what is in the group."""
+    return list({process.pid: process for process in _found(cookie, group)}.values())
+
+
+def _found(cookie: str, group: Path | None) -> Iterator[psutil.Process]:
+    """One after the other as they are found: a list of processes that fork is old when it is complete."""
+    own = {process.pid for process in psutil.Process().children(recursive=True)} | set(cgroups.pids(group))
+    for process in psutil.process_iter():
+        if process.pid != os.getpid() and (process.pid in own or _carries(process, cookie)) and _running(process):
+            yield process
 
 
 def reap(spare: int | None) -> None:
@@ -98,20 +171,19 @@ def reap(spare: int | None) -> None:
                 os.waitpid(child.pid, os.WNOHANG)
 
 
-def _wait_until_gone(cookie: str, root: int | None, seconds: float) -> list[psutil.Process]:
+def _wait_until_gone(cookie: str, root: int | None, group: Path | None, seconds: float) -> list[psutil.Process]:
     deadline = time.monotonic() + seconds
     while True:
         reap(spare=root)
-        left = descendants(cookie)
+        left = members(cookie, group)
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.05)
 
 
-def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            process.send_signal(number)
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(psutil.Error):
+        process.send_signal(number)
 
 
 def _running(process: psutil.Process) -> bool:

@@ -13,17 +13,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import processes, records
+from harness import cgroups, processes, records
 from harness.engine import Assignment
 from harness.paths import AttemptPaths, EnginePaths
 from harness.types import AttemptResult, EngineResult, EngineSpec, Limits, Reason, RunState, StopRequest
 
 POLL_S = 0.05
+FIRST_LOOK_S, SHARED_S = 1.0, 30.0
 NOT_INHERITED = (
     "RAY_ADDRESS",  # it would lead into another's cluster
     "CUDA_VISIBLE_DEVICES",  # the slot says which
@@ -86,6 +88,9 @@ class Supervisor:
     watch: Watch | None = None
     nothing_left: float | None = None
     ended_by_user: bool = False
+    group: Path | None = None  # the engine's control group
+    shared: set[str] = field(default_factory=set)
+    next_look: float = 0.0
 
     def run(self) -> None:
         """Supervises the engine, or cleans up after a supervisor that died; returns at once where another one lives."""
@@ -110,7 +115,9 @@ class Supervisor:
         try:
             ruling = self._supervise(engine)
         finally:
-            killed = processes.end_tree(self.spec.engine, engine.pid, term_grace_s=self.spec.limits.term_grace_s, log=self.event)
+            killed = processes.end_tree(
+                self.spec.engine, engine.pid, group=self.group, term_grace_s=self.spec.limits.term_grace_s, log=self.event
+            )
             code = engine.wait()
         self._conclude(ruling, code)
         self._end(code, killed)
@@ -118,7 +125,11 @@ class Supervisor:
     def _clean_up(self) -> None:
         """What is left of the engine has nobody to follow it: it ends, and an attempt that it had taken is lost."""
         self.event("supervisor_lost")
-        killed = processes.end_tree(self.spec.engine, None, term_grace_s=0.0, log=self.event)
+        groups = [event.data.get("group") for event in records.events(self.paths.events) if event.name == "started"]
+        self.group = Path(groups[-1]) if groups and groups[-1] else None
+        killed = processes.end_tree(self.spec.engine, None, group=self.group, term_grace_s=0.0, log=self.event)
+        shared = [event.data["files"] for event in records.events(self.paths.events) if event.name == "shared"]
+        processes.sweep({file for files in shared for file in files})
         for path in self.paths.assignments():
             attempt = records.read(path, Assignment).attempt
             if attempt is None:
@@ -142,7 +153,10 @@ class Supervisor:
     def _start(self) -> subprocess.Popen[bytes]:
         Path(self.spec.scratch).mkdir(parents=True, exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
-        environment |= self.spec.environment | {processes.COOKIE: self.spec.engine}
+        # Temporary files go with the engine; what torch compiles is for the next one too, and would lie among them.
+        environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"))
+        environment |= self.spec.environment | {processes.COOKIE: self.spec.engine, "TMPDIR": self.spec.scratch}
+        self.group = cgroups.make(self.spec.engine)
         with self.paths.log.open("ab") as log:
             engine = subprocess.Popen(
                 self.spec.argv,
@@ -151,10 +165,16 @@ class Supervisor:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=processes.die_with_parent,  # noqa: PLW1509 (this process has one thread)
+                preexec_fn=self._enter,  # noqa: PLW1509 (this process has one thread)
             )
-        self.event("started", pid=engine.pid, slot=self.spec.slot.name)
+        self.event("started", pid=engine.pid, slot=self.spec.slot.name, group=str(self.group) if self.group else None)
         return engine
+
+    def _enter(self) -> None:
+        """In the engine's process, before it is the engine."""
+        processes.die_with_parent()
+        if self.group is not None:
+            cgroups.enter(self.group)
 
     def _supervise(self, engine: subprocess.Popen[bytes]) -> Verdict | None:
         """Returns when the engine has ended by itself (None) or has to be ended."""
@@ -168,9 +188,20 @@ class Supervisor:
                 self.event("force", reason="nothing left to serve" if not self.ended_by_user else "SIGTERM to the supervisor")
                 return Verdict(state=RunState.STOPPED, reason=Reason.INTERRUPTED, message="the supervisor was asked to end")
             processes.reap(spare=engine.pid)
+            self._note_shared(now)
             time.sleep(POLL_S)
         self._follow(time.monotonic())
         return None
+
+    def _note_shared(self, now: float) -> None:
+        """For whoever cleans up after this process: who has mapped a file of the shared memory is known only while they live."""
+        if now < self.next_look:
+            return
+        self.next_look = now + (SHARED_S if self.next_look else FIRST_LOOK_S)
+        files = processes.shared_files(processes.members(self.spec.engine, self.group))
+        if new := sorted(files - self.shared):
+            self.shared |= files
+            self.event("shared", files=new)
 
     def _follow(self, now: float) -> None:
         """Moves on to the attempt that is being served."""

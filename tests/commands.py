@@ -65,7 +65,12 @@ def engine_specs(study: StudyPaths) -> list[EngineSpec]:
 
 def left_alive(study: StudyPaths) -> list[int]:
     """Processes that carry the cookie of one of the study's engines."""
-    cookies = {f"{COOKIE}={spec.engine}".encode() for spec in engine_specs(study)}
+    return carriers(*(spec.engine for spec in engine_specs(study)))
+
+
+def carriers(*engines: str) -> list[int]:
+    """Processes that carry the cookie of one of these engines."""
+    cookies = {f"{COOKIE}={engine}".encode() for engine in engines}
     return [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit() and cookies & _environment_of(folder)]
 
 

@@ -1,0 +1,69 @@
+"""One control group for each engine, where this user may make them (cgroups(7), version 2): forks stay in it, and one write kills all.
+
+Everything here answers None, nothing or False where there is no such group: there are other ways to find an engine's processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+_MOUNTS, _OWN = Path("/proc/self/mountinfo"), Path("/proc/self/cgroup")
+
+
+def make(name: str) -> Path | None:
+    """A new group below this process's own."""
+    own = _own()
+    if own is None:
+        return None
+    group = own / f"verl-sweep-{name}"
+    try:
+        group.mkdir(exist_ok=True)
+    except OSError:
+        return None
+    if not os.access(group / "cgroup.kill", os.W_OK):  # Linux 5.14
+        remove(group)
+        return None
+    return group
+
+
+def enter(group: Path) -> None:
+    """Moves this process into the group, with all that it will start."""
+    with contextlib.suppress(OSError):
+        (group / "cgroup.procs").write_text("0")
+
+
+def pids(group: Path | None) -> list[int]:
+    """Of the processes in the group."""
+    if group is None:
+        return []
+    try:
+        return [int(line) for line in (group / "cgroup.procs").read_text().split()]
+    except OSError:
+        return []
+
+
+def kill(group: Path | None) -> None:
+    """SIGKILL to every process of the group, those that are just being forked included."""
+    if group is not None:
+        with contextlib.suppress(OSError):
+            (group / "cgroup.kill").write_text("1")
+
+
+def remove(group: Path | None) -> None:
+    """Possible only once it is empty."""
+    if group is not None:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+
+
+def _own() -> Path | None:
+    """The folder of the group that this process is in."""
+    try:
+        mounts = [line.split() for line in _MOUNTS.read_text().splitlines()]
+        within = [line.removeprefix("0::") for line in _OWN.read_text().splitlines() if line.startswith("0::")]
+    except OSError:
+        return None
+    places = [fields[4] for fields in mounts if "cgroup2" in fields[fields.index("-") + 1 :][:1]]
+    return Path(places[0]) / within[0].lstrip("/") if places and within else None

@@ -20,7 +20,7 @@ from harness.types import Lease
 
 COOKIE = "VERL_SWEEP_ENGINE"  # in the environment of everything that an engine starts
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
-_CHASE_S = 0.3  # the teardown of a process takes tens of milliseconds on a busy host
+_CHASE_S, _QUIET_ROUNDS = 0.1, 3  # the teardown of a process takes tens of milliseconds on a busy host
 _TOLD = 50  # pids in one event at most
 _SHARED = re.compile(r"(/dev/shm/\S+)$", re.MULTILINE)
 _ANONYMOUS = re.compile(r"^RssAnon:\s+(\d+) kB", re.MULTILINE)
@@ -84,6 +84,7 @@ def end_tree(cookie: str, root: int | None, *, group: Path | None = None, term_g
             _signal(process, signal.SIGTERM)
         left = _wait_until_gone(cookie, root, group, term_grace_s)
     killed: set[int] = set()
+    quiet = 0  # rounds in a row that found nothing
     while True:  # a child that forks while it is killed leaves another one to kill
         shared |= shared_files(left)
         cgroups.kill(group)
@@ -95,7 +96,8 @@ def end_tree(cookie: str, root: int | None, *, group: Path | None = None, term_g
             log("sigkill", pids=sorted(fresh)[:_TOLD])
             killed |= fresh
         left = _wait_until_gone(cookie, root, group, 0.2)
-        if not left and not fresh:
+        quiet = 0 if left or fresh else quiet + 1
+        if quiet >= (1 if group is not None else _QUIET_ROUNDS):
             break
     cgroups.remove(group)
     if swept := sweep(shared):

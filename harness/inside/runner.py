@@ -95,6 +95,8 @@ class Runner:
         loops = agent_loops(boot)
         self.first.event("agent_loops")
         if not self.first.trains:
+            if isinstance(loops, SeededAgentLoops):
+                loops.retarget(boot.config)  # waits for workers that still start
             self.first.ready()
         for attempt in itertools.chain([self.first] if self.first.trains else [], self.others):
             self.status = self.serve(boot, loops, attempt)

@@ -53,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     stop.add_argument("study")
     stop.add_argument("trial", nargs="?", type=int)
 
+    resume = command("resume", "goes on with a study, with the command that began it; trials that still run are taken over")
+    resume.add_argument("study")
+
     repro = command("repro", "prints the one command that runs a trial again, alone")
     repro.add_argument("trial", type=int)
     repro.add_argument("--study", help="its name or folder; the newest where there is none")
@@ -93,6 +96,8 @@ def run(options: argparse.Namespace) -> int:
                 commands.logs(outputs, options.study, options.trial, follow=options.follow, metrics=options.metrics)
             case "stop":
                 commands.stop(outputs, options.study, options.trial)
+            case "resume":
+                commands.resume(outputs, options.study)
             case "repro":
                 commands.repro(outputs, options.study, options.trial)
             case "report":

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from analysis.find import find_study, find_trial
 from harness import records
@@ -223,6 +223,19 @@ def _ask(path: Path, *, grace_s: float, what: str) -> None:
         records.write(path, StopRequest(reason=Reason.USER, message="stopped by the user", requested_at=time.time(), grace_s=grace_s))
     except FileExistsError as error:
         raise ConfigError(f"{what} was already asked to stop") from error
+
+
+def resume(outputs: Path, name: str) -> NoReturn:
+    """Becomes the command that began the study."""
+    study = find_study(outputs, name)
+    record = records.read(study.record, StudyRecord)
+    own = ("study.name=", "paths.outputs=")
+    arguments = [word for word in record.command if not word.startswith(own)]
+    sys.stdout.flush()
+    os.execv(  # noqa: S606 (no shell, and nothing of ours is left to do)
+        sys.executable,
+        [sys.executable, "-m", "sweeps.app", *arguments, f"study.name={study.name}", f"paths.outputs={study.root.parent.absolute()}"],
+    )
 
 
 def repro(outputs: Path, name: str | None, number: int) -> None:

@@ -23,7 +23,7 @@ from harness.errors import ConfigError, HarnessError, StudyInterrupted
 from harness.fingerprint import fingerprint
 from harness.launchers.base import EngineLauncher
 from harness.paths import StudyPaths
-from harness.types import Reason, StopRequest, StudyRecord, TrialResult, TrialState
+from harness.types import Reason, StudyRecord, TrialResult, TrialState
 from sweeps import assets, study
 from sweeps.compose import Composer
 from sweeps.config import Settings, read_settings, with_hydra
@@ -65,10 +65,9 @@ def launch_trial(loader: ConfigLoader, config: DictConfig, overrides: list[str])
     """`verl-sweep`: one trial in the foreground, as a study of one point that has no knobs; returns its value."""
     settings = read_settings(config)
     named = settings.study is not None and any(line.startswith("study.name=") for line in overrides)
-    if settings.study is None or not named or (settings.outputs / settings.study).exists():  # an experiment's name is its study's
-        name = study.moment_name(settings.study or "trial")
-    else:
-        name = settings.study
+    goes_on = named and settings.study is not None and study.is_unfinished_trial(StudyPaths(settings.outputs / settings.study))
+    taken = settings.study is None or not named or (settings.outputs / settings.study).exists()  # an experiment's name is its study's
+    name = study.moment_name(settings.study or "trial") if settings.study is None or (taken and not goes_on) else settings.study
     options = {"n_trials": 1, "n_jobs": 1, "max_failure_rate": 1.0, "storage": None}
     paths = StudyPaths(settings.outputs / name)
     value = _Launch(
@@ -252,8 +251,7 @@ def _go_quiet(*_: object) -> None:
 def _wish(paths: StudyPaths, interrupts: _Interrupts) -> Reason | None:
     if interrupts.wish_to_stop():
         return Reason.INTERRUPTED
-    request = records.read_if_there(paths.stop, StopRequest)
-    return request.reason if request is not None else None
+    return Reason.INTERRUPTED if paths.stop.exists() else None  # as a signal would: the study can go on
 
 
 def _best_value(handle: optuna.Study) -> float | None:

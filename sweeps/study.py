@@ -22,6 +22,7 @@ from optuna.trial import TrialState as OptunaState
 from harness import processes, records
 from harness.errors import ConfigError, RecordError, StudyMismatch
 from harness.paths import StudyPaths
+from harness.trial_status import read_quietly
 from harness.types import Direction, Objective, Slot, StudyRecord
 from sweeps import storage, verl_tree
 from sweeps.config import Settings
@@ -124,6 +125,12 @@ def refuse_mismatch(paths: StudyPaths, asked: StudyRecord) -> StudyRecord | None
 def trials_so_far(paths: StudyPaths) -> int:
     """How many trials the study's folder holds."""
     return len(paths.trials())
+
+
+def is_unfinished_trial(paths: StudyPaths) -> bool:
+    """Whether the folder holds a trial that was launched alone and has not ended."""
+    known = read_quietly(paths.record, StudyRecord)
+    return known is not None and not known.knobs and known.n_trials == 1 and not paths.trial(0).result.exists()
 
 
 def known_record(paths: StudyPaths) -> StudyRecord | None:

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from optuna.storages.journal import JournalFileBackend
-
 from harness import records
 from sweeps import app
+from sweeps.journal import JournalFile
 
 changes: list[str] = []
 
@@ -37,7 +36,7 @@ def main(last: int, told: Path) -> None:
         (records, "append"),
         (Path, "mkdir"),
         (Path, "touch"),
-        (JournalFileBackend, "append_logs"),
+        (JournalFile, "append_logs"),
         (subprocess.Popen, "__init__"),
     ):
         setattr(owner, name, dying(name, getattr(owner, name), last))

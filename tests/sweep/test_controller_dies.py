@@ -5,6 +5,8 @@ The slow campaign kills it at each of them, the others at a sample.
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +20,7 @@ from commands import engine_specs, left_alive, results
 from harness import records
 from harness.metrics import MetricReader
 from harness.paths import StudyPaths
-from harness.types import AttemptSpec, TrialSpec
+from harness.types import AttemptResult, AttemptSpec, Lease, Reason, TrialSpec
 from sweeps import storage
 
 # One slot, three trials, two engines: the second trial finds one that runs, the third needs a new one.
@@ -34,7 +36,7 @@ STUDY = (
     "engine.attempts=2",
     "study.name=mortal",
 )
-SAMPLE = (2, 4, 7, 11, 16, 19, 24, 25, 27, 31, 33, 43, 50, 53, 74, 80)
+SAMPLE = (7, 16, 24, 25, 31, 47, 74)
 KILLED = -9
 
 
@@ -103,3 +105,76 @@ def test_so_it_is_at_every_moment(immortal: tuple[dict[str, Any], int], tmp_path
         folder = tmp_path / str(dies_at)
         folder.mkdir()
         assert_goes_on(folder, dies_at, found)
+
+
+# --- other deaths ----------------------------------------------------------------------------------------------------------------------
+
+
+def killed_amid(folder: Path, *arguments: str) -> StudyPaths:
+    """A study of two slots whose controller is killed while both train."""
+    controller = commands.start("verl-sweep", *arguments, cwd=folder)
+    commands.wait_until(lambda: len(list(folder.glob("outputs/*/trial-*/attempt-0/metrics.jsonl"))) == 2, meanwhile=[controller])
+    controller.kill()
+    controller.communicate()
+    (root,) = (folder / "outputs").iterdir()
+    return StudyPaths(root)
+
+
+SLOW = (
+    "-m",
+    "experiment=drill",
+    "hydra/sweeper/pruner=none",
+    "drill.startup_s=0",
+    "steps=60",
+    "hydra.sweeper.n_trials=3",
+    "study.name=two",
+)
+
+
+def test_verl_study_resume_takes_over_what_runs(tmp_path: Path) -> None:
+    study = killed_amid(tmp_path, *SLOW)
+    engines = left_alive(study)
+    ran = commands.run("verl-study", "resume", "two", cwd=tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert engines
+    assert [(result.state.value, result.attempts) for result in results(study).values()] == [("COMPLETE", 1)] * 3
+    assert len(study.engines()) == 2
+    assert left_alive(study) == []
+
+
+def test_engines_that_died_with_their_controller_are_replaced_and_their_trials_run_again(tmp_path: Path) -> None:
+    """As after a reboot: nothing lives, and the leases are of processes that are gone."""
+    study = killed_amid(tmp_path, *SLOW)
+    for engine in study.engines():
+        os.kill(records.read(engine.lease, Lease).pid, signal.SIGKILL)
+    commands.wait_until(lambda: not left_alive(study))
+    ran = commands.run("verl-study", "resume", "two", cwd=tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert [(result.state.value, result.attempts) for result in results(study).values()] == [("COMPLETE", 2)] * 2 + [("COMPLETE", 1)]
+    lost = records.read(study.trial(0).attempt(0).result, AttemptResult)
+    assert lost.reason is Reason.LOST
+    assert left_alive(study) == []
+
+
+def test_a_supervisor_that_is_killed_costs_its_trial_an_attempt_and_nobody_else_anything(tmp_path: Path) -> None:
+    controller = commands.start("verl-sweep", *SLOW, "limits.attempts=2", cwd=tmp_path)
+    study = StudyPaths(tmp_path / "outputs" / "two")
+    commands.wait_until(lambda: len(list(study.root.glob("trial-*/attempt-0/metrics.jsonl"))) == 2, meanwhile=[controller])
+    (victim,) = [event.data["engine"] for event in records.events(study.trial(0).attempt(0).events) if event.name == "given_slot"]
+    os.kill(records.read(study.engine(victim).lease, Lease).pid, signal.SIGKILL)
+    _, err = controller.communicate(timeout=commands.TIMEOUT_S)
+    assert (controller.returncode, err) == (0, "")
+    assert [(result.state.value, result.attempts) for result in results(study).values()] == [("COMPLETE", 2)] + [("COMPLETE", 1)] * 2
+    assert left_alive(study) == []
+
+
+def test_a_second_controller_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+    controller = commands.start("verl-sweep", *SLOW, cwd=tmp_path)
+    study = StudyPaths(tmp_path / "outputs" / "two")
+    commands.wait_until(lambda: len(list(study.root.glob("trial-*/attempt-0/metrics.jsonl"))) == 2, meanwhile=[controller])
+    second = commands.run("verl-sweep", *SLOW, cwd=tmp_path)
+    assert second.returncode == 2
+    assert "study two is being run by another controller" in second.stderr
+    controller.communicate(timeout=commands.TIMEOUT_S)
+    assert controller.returncode == 0
+    assert [(result.state.value, result.attempts) for result in results(study).values()] == [("COMPLETE", 1)] * 3

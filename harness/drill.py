@@ -28,6 +28,7 @@ from harness.types import Reason, RunState
 
 BEST_LR, BEST_KL, BEST_N = 3e-5, 3e-3, 16  # where the curve is highest
 _FOREVER_S = 3600.0
+_MOST_TOKENS = 5000  # of one micro-batch that the drill has memory for
 
 
 class Mode(StrEnum):
@@ -35,6 +36,9 @@ class Mode(StrEnum):
 
     OK = "ok"
     CRASH = "crash"  # raises
+    KILLED = "killed"  # by SIGKILL
+    KILLED_ONCE = "killed_once"  # in the trial's first attempt only
+    GPU_MEMORY = "gpu_memory"  # there is none where an update computes more than some tokens at once
     HANG = "hang"  # stops in the middle of a step and hears only signals
     NAN = "nan"  # the reward becomes NaN
     SILENT = "silent"  # trains on and logs nothing
@@ -145,7 +149,7 @@ def serve(desk: AttemptDesk) -> None:
     with path.open("wb", buffering=0) as log:
         for step in range(1, knob.steps + 1):
             if settings.mode is not Mode.OK and step >= settings.at * knob.steps:
-                _MISBEHAVE[settings.mode]()
+                _MISBEHAVE[settings.mode](desk)
             time.sleep(settings.step_s)
             if settings.mode is not Mode.SILENT:
                 log.write(msgspec.json.encode({"step": step, "data": metrics(knob, settings, step, draw)}) + b"\n")
@@ -156,34 +160,57 @@ def serve(desk: AttemptDesk) -> None:
     desk.conclude(RunState.SUCCEEDED, Reason.FINISHED, f"trained {knob.steps} steps", steps=knob.steps)
 
 
-def _crash() -> None:
+def _crash(_: AttemptDesk) -> None:
     raise RuntimeError("drill: told to crash")
 
 
-def _hang() -> None:
+def _be_killed(_: AttemptDesk) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _be_killed_once(desk: AttemptDesk) -> None:
+    if desk.spec.attempt == 0:
+        _be_killed(desk)
+
+
+def update_actor(desk: AttemptDesk) -> None:
+    """By the name of verl's function, for that is how a log tells which model ran out of memory."""
+    tokens = desk.spec.config["actor_rollout_ref"]["actor"]["ppo_max_token_len_per_gpu"]
+    if tokens > _MOST_TOKENS:
+        raise MemoryError(f"CUDA out of memory. Tried to allocate {tokens / 1024:.2f} GiB.")
+
+
+def _hang(_: AttemptDesk) -> None:
     time.sleep(_FOREVER_S)
 
 
-def _go_deaf() -> None:
+def _go_deaf(_: AttemptDesk) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(_FOREVER_S)
 
 
-def _fork() -> None:
+def _fork(_: AttemptDesk) -> None:
     """A child that leaves our session, ignores SIGTERM and has a child of its own; twice removed from the engine."""
     child = "import signal,subprocess,sys,time; signal.signal(15, signal.SIG_IGN); subprocess.Popen(['sleep', '3600']); time.sleep(3600)"
     subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
 
 
-_MISBEHAVE: dict[Mode, Callable[[], None]] = {
+def _train_on(_: AttemptDesk) -> None:
+    """What goes wrong goes wrong elsewhere."""
+
+
+_MISBEHAVE: dict[Mode, Callable[[AttemptDesk], None]] = {
     Mode.CRASH: _crash,
+    Mode.KILLED: _be_killed,
+    Mode.KILLED_ONCE: _be_killed_once,
+    Mode.GPU_MEMORY: update_actor,
     Mode.HANG: _hang,
     Mode.DEAF: _go_deaf,
     Mode.FORKING: _fork,
-    Mode.NAN: lambda: None,
-    Mode.SILENT: lambda: None,
-    Mode.UNREADY: lambda: None,
-    Mode.UNTRUSTED: lambda: None,
+    Mode.NAN: _train_on,
+    Mode.SILENT: _train_on,
+    Mode.UNREADY: _train_on,
+    Mode.UNTRUSTED: _train_on,
 }
 
 

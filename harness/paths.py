@@ -42,6 +42,11 @@ class AttemptPaths:
         return self.root / "result.json"
 
     @property
+    def failure(self) -> Path:
+        """Why it failed, where it did."""
+        return self.root / "failure.json"
+
+    @property
     def wandb_runs(self) -> tuple[Path, ...]:
         """The offline runs that wandb wrote below this folder, which it is given as its own."""
         return tuple(sorted((self.root / "wandb").glob("offline-run-*")))

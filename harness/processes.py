@@ -54,6 +54,15 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def oom_kills() -> int:
+    """Processes of this host that the kernel has killed for want of memory since its start (proc(5), /proc/vmstat)."""
+    try:
+        counts = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    except OSError:
+        return 0
+    return int(counts.get("oom_kill", 0))
+
+
 def descendants(cookie: str) -> list[psutil.Process]:
     """All that this process has started, directly or not, and whatever carries the cookie though it got away."""
     return members(cookie)

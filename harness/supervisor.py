@@ -90,6 +90,7 @@ class Supervisor:
     ended_by_user: bool = False
     group: Path | None = None  # the engine's control group
     shared: set[str] = field(default_factory=set)
+    oom_kills: int = 0  # of the host, before the engine started
     next_look: float = 0.0
 
     def run(self) -> None:
@@ -111,6 +112,7 @@ class Supervisor:
                 self._live()
 
     def _live(self) -> None:
+        self.oom_kills = processes.oom_kills()
         engine = self._start()
         try:
             ruling = self._supervise(engine)
@@ -144,8 +146,10 @@ class Supervisor:
 
     def _end(self, code: int | None, killed: int) -> None:
         shutil.rmtree(self.spec.scratch, ignore_errors=True)
-        self.event("ended", exit_code=code, killed=killed, served=self.served)
-        records.write(self.paths.ended, EngineResult(exit_code=code, killed=killed, served=self.served, ended_at=time.time()))
+        oom_kills = processes.oom_kills() - self.oom_kills if code is not None else 0
+        self.event("ended", exit_code=code, killed=killed, served=self.served, oom_kills=oom_kills)
+        result = EngineResult(exit_code=code, killed=killed, served=self.served, ended_at=time.time(), oom_kills=oom_kills)
+        records.write(self.paths.ended, result)
 
     def event(self, name: str, **data: Any) -> None:
         records.append(self.paths.events, "supervisor", name, **data)
@@ -207,17 +211,18 @@ class Supervisor:
         """Moves on to the attempt that is being served."""
         if self.watch is None:
             assignment = records.read_if_there(self.paths.assignment(self.served), Assignment)
-            if assignment is not None and assignment.attempt is None:
+            if assignment.attempt is None if assignment is not None else self.paths.leave.exists():
                 self.nothing_left = self.nothing_left or now
             elif assignment is not None and assignment.attempt is not None:
-                self.watch = Watch(AttemptPaths(Path(assignment.attempt)), since=now)
+                self.watch, self.nothing_left = Watch(AttemptPaths(Path(assignment.attempt)), since=now), None
         if self.watch is None:
             return
         if not self.watch.paths.result.exists():
             self.watch.observe(now, self.paths.log)
             return
+        failed = records.read(self.watch.paths.result, AttemptResult).state is RunState.FAILED
         self.watch, self.served = None, self.served + 1
-        if self.served >= self.spec.serves:
+        if failed or self.served >= self.spec.serves:  # one in which an attempt failed serves no other
             self.nothing_left = now
 
     def _conclude(self, ruling: Verdict | None, code: int) -> None:

@@ -50,6 +50,48 @@ class Reason(StrEnum):
     UNTRUSTED = "untrusted"  # the engine failed its own check before or at the first step; run again on a new one
 
 
+class FailureKind(StrEnum):
+    """What ended an attempt that failed."""
+
+    GPU_MEMORY = "gpu_memory"
+    HOST_MEMORY = "host_memory"
+    PORT = "port"  # one that somebody else listens on
+    COLLECTIVE = "collective"  # NCCL's or Gloo's
+    HANG = "hang"  # no metric and no log line for too long
+    NON_FINITE = "non_finite"
+    CHECKPOINT_SPACE = "checkpoint_space"  # or none for whatever else the trial writes
+    CONFIG = "config"
+    MISSING_FILE = "missing_file"
+    KILLED = "killed"  # from outside
+    TIMEOUT = "timeout"
+    ERROR = "error"  # an exception that is none of these
+    UNKNOWN = "unknown"  # it ended without a word
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same attempt may succeed another time."""
+        return self in _TRANSIENT
+
+
+_TRANSIENT = (
+    FailureKind.HOST_MEMORY,
+    FailureKind.PORT,
+    FailureKind.COLLECTIVE,
+    FailureKind.HANG,
+    FailureKind.KILLED,
+    FailureKind.UNKNOWN,
+)
+
+
+class Part(StrEnum):
+    """The model at work where memory ran out."""
+
+    ROLLOUT = "rollout"
+    ACTOR = "actor"
+    REFERENCE = "reference"
+    CRITIC = "critic"
+
+
 class Direction(StrEnum):
     MAXIMIZE = "maximize"
     MINIMIZE = "minimize"
@@ -191,6 +233,16 @@ class AttemptResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """Why an attempt failed, as far as exit status, log and last metrics tell."""
+
+    kind: FailureKind
+    lines: tuple[str, ...]  # of the engine's log, two at most, that say it
+    part: Part | None = None
+    repair: dict[str, Any] = field(default_factory=dict)  # verl's throughput settings that further attempts have otherwise
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EngineResult:
     """How an engine ended; all that it started is gone."""
 
@@ -198,6 +250,7 @@ class EngineResult:
     killed: int  # processes that did not hear SIGTERM
     served: int  # attempts that it concluded, or that were concluded for it
     ended_at: float
+    oom_kills: int = 0  # by the kernel on this host, while the engine lived
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -217,6 +270,7 @@ class TrialResult:
     slot: str | None
     ended_at: float
     warm: bool = False  # the last attempt was given to an engine that had served others
+    failure: FailureKind | None = None  # of the last attempt, where the trial failed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

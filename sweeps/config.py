@@ -52,6 +52,7 @@ class Settings:
     objectives: tuple[Objective, ...]
     limits: Limits
     attempts: int
+    fail_alike: int  # 0: a study whose first trials fail alike goes on
     serves: int  # attempts that one engine serves at most, where it can serve several
     growth: float
     standby: bool
@@ -74,6 +75,7 @@ def read_settings(config: DictConfig) -> Settings:
         objectives=_objectives(tree["objective"]),
         limits=Limits(**{name: _seconds(f"limits.{name}", limits[name]) for name in Limits.__dataclass_fields__}),
         attempts=_count("limits.attempts", limits["attempts"]),
+        fail_alike=_count("limits.fail_alike", limits["fail_alike"], least=0),
         serves=_serves(tree["engine"]),
         growth=_share("engine.growth", tree["engine"]["growth"]),
         standby=_yes_or_no("engine.standby", tree["engine"]["standby"]),

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 
 from harness import records
 from harness.errors import MissingMetric
+from harness.failures import likeness
 from harness.objective import Curve
 from harness.paths import AttemptPaths, TrialPaths
 from harness.trial_status import AttemptWatch
-from harness.types import AttemptResult, Reason, RunState, TrialState
+from harness.types import AttemptResult, Failure, Reason, RunState, TrialState
+from sweeps import failing
 from sweeps.loop import Outcome
 
 
-def outcome(curves: Sequence[Curve], result: AttemptResult) -> Outcome:
+def outcome(curves: Sequence[Curve], result: AttemptResult, failure: Failure | None = None) -> Outcome:
     """Only a training that ran to its end and logged every objective is COMPLETE, only one that the pruner stopped is PRUNED.
 
     One that was interrupted waits: the study goes on with it.
@@ -25,7 +27,10 @@ def outcome(curves: Sequence[Curve], result: AttemptResult) -> Outcome:
         return Outcome(state=TrialState.WAITING, reason=Reason.INTERRUPTED, message=result.message)
     if result.state is RunState.STOPPED and result.reason is Reason.PRUNED:
         return Outcome(state=TrialState.PRUNED, reason=Reason.PRUNED, message=result.message)
-    return Outcome(state=TrialState.FAIL, reason=result.reason, message=result.message)
+    if failure is None:
+        return Outcome(state=TrialState.FAIL, reason=result.reason, message=result.message)
+    message = failing.sentence(failure, result.message)
+    return Outcome(state=TrialState.FAIL, reason=result.reason, message=message, likeness=likeness(failure))
 
 
 def _completed(curves: Sequence[Curve], result: AttemptResult) -> Outcome:

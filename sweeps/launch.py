@@ -152,6 +152,7 @@ class _Launch:
             max_failure_rate=self.options["max_failure_rate"],
             at_once=min(self.options["n_jobs"], len(record.slots)),
             audience=spectator,
+            fail_alike=self.settings.fail_alike,
             wish_to_stop=lambda: _wish(self.paths, interrupts),
             wish_to_drain=interrupts.wish_to_drain,
             sampler_for=self._sampler if remembers_nothing(self.sampler) else None,

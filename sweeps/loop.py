@@ -47,6 +47,7 @@ class Outcome:
     reason: Reason
     message: str
     values: tuple[float, ...] | None = None
+    likeness: str = ""  # equal for failures of the same cause
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +113,7 @@ class Loop:
     max_failure_rate: float
     at_once: int
     audience: Audience
+    fail_alike: int = 0  # the study ends when so many trials were the first to end and failed of one cause; 0: it goes on
     wish_to_stop: Callable[[], Reason | None] = lambda: None
     wish_to_drain: Callable[[], bool] = lambda: False  # whether no more trials are to be started
     sampler_for: Callable[[int], optuna.samplers.BaseSampler] | None = None  # a trial's number -> the sampler that proposes it
@@ -123,6 +125,9 @@ class Loop:
     _stopping: Reason | None = None
     _counted: int = 0
     _failed: int = 0
+    _alike: list[str] = field(default_factory=list)  # of the trials that ended first; "" for one that did not fail
+    _in_vain: str | None = None  # why the other trials would fail as well
+    _last: int = 0  # the trial that showed it
 
     def run(self) -> None:
         """Returns when `n_trials` have been told, or all that ran has ended after a wish to stop or drain. Raises TooManyFailures."""
@@ -226,13 +231,25 @@ class Loop:
         self._counted += outcome.reason.value not in _UNCOUNTED
         self._failed += outcome.state is TrialState.FAIL and outcome.reason.value not in _UNCOUNTED
         self.audience.ended(number, outcome)
-        if self._stopping is None and self._too_many_failed():
+        self._compare(number, outcome)
+        if self._stopping is None and (self._in_vain or self._too_many_failed()):
             self.stop(Reason.INTERRUPTED, "too many trials of the study failed")
+
+    def _compare(self, number: int, outcome: Outcome) -> None:
+        """What fails the first trials alike is no trial's own: none has shown that the study can run at all."""
+        if self._counted > self.fail_alike or outcome.reason.value in _UNCOUNTED:
+            return
+        self._alike.append(outcome.likeness if outcome.state is TrialState.FAIL else "")
+        if len(self._alike) == self.fail_alike == self._counted and self._alike[0] and len(set(self._alike)) == 1:
+            self._in_vain = f"the first {self.fail_alike} trials failed alike, and so would the others; trial {number}: {outcome.message}"
+            self._last = number
 
     def _too_many_failed(self) -> bool:
         return self._failed > self.max_failure_rate * self.n_trials
 
     def _check_failures(self) -> None:
+        if self._in_vain is not None:
+            raise TooManyFailures(self._in_vain, trial=self._last)
         if self._too_many_failed():
             last = failures(self.study)[-1]
             raise TooManyFailures(

@@ -7,10 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-from omegaconf import DictConfig
 
 from harness import command, preflight, records
 from harness.errors import ConfigError, NonFiniteMetric
@@ -20,15 +17,27 @@ from harness.metrics import MetricReader
 from harness.objective import Curve
 from harness.paths import AttemptPaths, StudyPaths, TrialPaths
 from harness.trackers.base import Tracker
-from harness.types import AttemptResult, Objective, Reason, RunState, Slot, StopRequest, StudyRecord, TrialResult, TrialSpec, TrialState
-from sweeps import endings
+from harness.types import (
+    AttemptResult,
+    Failure,
+    Objective,
+    Reason,
+    RunState,
+    Slot,
+    StopRequest,
+    StudyRecord,
+    TrialResult,
+    TrialSpec,
+    TrialState,
+)
+from sweeps import endings, failing, trial_records
 from sweeps.compose import Composer
-from sweeps.config import Settings, trainer_config, unresolved
+from sweeps.config import Settings, interpolations, trainer_config
 from sweeps.engines import EnginePool, LiveEngine
 from sweeps.loop import Outcome, Proposal, Update
+from sweeps.trial_records import Ended
 
 POLL_S = 0.1
-_RETRYABLE = (Reason.CRASHED, Reason.STALLED, Reason.LOST)
 _NOT_ITS_FAULT = (Reason.UNTRUSTED, Reason.LOST, Reason.INTERRUPTED)
 
 
@@ -49,6 +58,7 @@ class LiveTrial:
     steps: int = 0
     stop: StopRequest | None = None
     trouble: Outcome | None = None  # decided here, while the engine still has to end
+    failure: Failure | None = None  # of the present attempt
 
 
 @dataclass(slots=True)
@@ -66,8 +76,11 @@ class TrialRunner:
     _engines: EnginePool = field(init=False)
     _trials: dict[int, LiveTrial] = field(default_factory=dict)  # by number
     _asked: Counter[str] = field(default_factory=Counter)  # fingerprint -> how many trials asked for it
+    _swept: frozenset[str] = field(init=False)  # dotted keys that the knobs set
 
     def __post_init__(self) -> None:
+        acts_on = interpolations(self.composer.base)
+        self._swept = frozenset(key for knob in self.record.knobs for key in (knob, *acts_on.get(knob, ())))
         self._engines = EnginePool(self.study, self.settings, self.launcher, self.say)
         self._engines.adopt()
 
@@ -83,10 +96,10 @@ class TrialRunner:
             preflight.refuse(tree)
         except ConfigError as error:
             outcome = Outcome(state=TrialState.PRUNED, reason=Reason.REFUSED, message=str(error))
-            self._write_spec(paths, proposal, seed=0)
-            self._write_result(paths, outcome, steps=0)
+            trial_records.write_spec(self.study, proposal, seed=0)
+            trial_records.write_result(paths, outcome)
             return outcome
-        spec = self._write_spec(paths, proposal, seed=int(tree["data"].get("seed") or 0), config=config)
+        spec = trial_records.write_spec(self.study, proposal, seed=int(tree["data"].get("seed") or 0), config=config)
         self._launch(spec, paths, tree)
         return None
 
@@ -105,7 +118,7 @@ class TrialRunner:
         engine = self._engines.serving(attempts[-1])
         if (result is None and engine is None) or (result is not None and result.reason in _NOT_ITS_FAULT):
             return None
-        tree = trainer_config(self.composer.compose(proposal.overrides))
+        tree = failing.mended(trainer_config(self.composer.compose(proposal.overrides)), attempts)
         trial = self._follow_from_now(records.read(paths.spec, TrialSpec), attempts[-1], tree, engine or self._engines.gone(attempts[-1]))
         trial.adopted = True
         trial.stop = records.read_if_there(attempts[-1].stop, StopRequest)
@@ -145,6 +158,7 @@ class TrialRunner:
     def _launch(self, spec: TrialSpec, paths: TrialPaths, tree: Mapping[str, object]) -> LiveTrial:
         attempt = _next_attempt(paths)
         attempt.root.mkdir(exist_ok=True)
+        tree = failing.mended(tree, paths.attempts())
         return self._follow_from_now(spec, attempt, tree, self._place(spec, attempt, tree))
 
     def _follow_from_now(self, spec: TrialSpec, attempt: AttemptPaths, tree: Mapping[str, object], engine: LiveEngine) -> LiveTrial:
@@ -222,7 +236,7 @@ class TrialRunner:
                 return Update(number=trial.spec.number)
             result = result or endings.lost(trial.steps)
         points = self._read(trial)
-        if result is None:
+        if result is None or not self._is_settled(trial, result):
             return Update(number=trial.spec.number, points=points)
         if self._try_again(trial, result):
             return Update(number=trial.spec.number, points=points)
@@ -252,6 +266,18 @@ class TrialRunner:
                 curve.extend(MetricReader(attempt.metrics).new_points())
         return curve
 
+    def _is_settled(self, trial: LiveTrial, result: AttemptResult) -> bool:
+        """Whether all is known of how the attempt ended: one that failed is looked into when its engine is gone and the log is whole."""
+        if result.state is not RunState.FAILED or result.reason is Reason.UNTRUSTED:
+            return True
+        if not trial.engine.spent:  # in which an attempt failed: not trusted again
+            trial.engine.spent = True
+            trial.engine.paths.leave.touch()
+        if self._engines.is_alive(trial.engine):
+            return False
+        trial.failure = failing.examine(trial.attempt, trial.engine.paths, result, trial.config, self._swept)
+        return True
+
     def _try_again(self, trial: LiveTrial, result: AttemptResult) -> bool:
         if trial.adopted and result.reason in (Reason.LOST, Reason.INTERRUPTED):  # with the controller of before
             retry = trial.trouble is None
@@ -260,9 +286,13 @@ class TrialRunner:
         else:
             counted = trial.attempt.number + 1 - trial.excused
             # Only an engine that served others before says that it does not trust itself.
-            retry = result.reason is Reason.UNTRUSTED or (result.reason in _RETRYABLE and counted < self.settings.attempts)
+            hopeful = trial.failure is not None and (trial.failure.kind.transient or bool(trial.failure.repair))
+            retry = result.reason is Reason.UNTRUSTED or (hopeful and counted < self.settings.attempts)
         if not retry:
             return False
+        if trial.failure is not None and trial.failure.repair:
+            why, how = failing.sentence(trial.failure, result.message), failing.changes(trial.failure)
+            self.say(f"{trial.paths.root.name}: {why}; again with {how}")
         if result.state is RunState.FAILED or result.forced:
             self._engines.end(trial.engine)  # one in which an attempt failed is not trusted again
         trial.engine.busy = False
@@ -270,66 +300,19 @@ class TrialRunner:
         return True
 
     def _end(self, trial: LiveTrial, result: AttemptResult) -> Outcome:
-        outcome = trial.trouble or endings.outcome(trial.curves, result)
+        outcome = trial.trouble or endings.outcome(trial.curves, result, trial.failure)
         engine = trial.engine
         engine.busy = False
         if result.state is RunState.FAILED or result.forced:
             engine.spent = True  # its supervisor is ending it
             engine.paths.leave.touch()
         if outcome.state is not TrialState.WAITING:
-            self._write_result(trial.paths, outcome, steps=trial.steps, trial=trial)
-        self._link_wandb(trial.paths)
+            kind = trial.failure.kind if trial.failure is not None and outcome.state is TrialState.FAIL else None
+            ended = Ended(attempt=trial.attempt, slot=engine.slot, steps=trial.steps, warm=trial.warm, failure=kind)
+            trial_records.write_result(trial.paths, outcome, ended)
+        trial_records.link_wandb(self.study, trial.paths)
         del self._trials[trial.spec.number]
         return outcome
-
-    # --- records -------------------------------------------------------------------------------------------------------------------
-
-    def _write_spec(self, paths: TrialPaths, proposal: Proposal, *, seed: int, config: DictConfig | None = None) -> TrialSpec:
-        known = records.read_if_there(paths.spec, TrialSpec)
-        if known is not None:
-            return known
-        spec = TrialSpec(
-            study=self.study.name,
-            number=proposal.number,
-            configuration=command.configuration_id(proposal.params),
-            params=dict(proposal.params),
-            overrides=proposal.overrides,
-            seed=seed,
-            created_at=time.time(),
-        )
-        paths.hydra.mkdir(parents=True, exist_ok=True)
-        records.write_yaml(paths.hydra / "overrides.yaml", list(proposal.overrides))
-        if config is not None:
-            records.write_yaml(paths.hydra / "config.yaml", unresolved(config))
-        records.write(paths.spec, spec)  # last: with it, the trial is whole
-        return spec
-
-    def _link_wandb(self, trial: TrialPaths) -> None:
-        """Gathers the offline runs of all attempts in one folder, because wandb's own tools look into one."""
-        for run in (run for attempt in trial.attempts() for run in attempt.wandb_runs):
-            self.study.wandb.mkdir(exist_ok=True)
-            link = self.study.wandb / run.name
-            if not link.is_symlink():
-                link.symlink_to(Path("..") / run.relative_to(self.study.root))
-
-    def _write_result(self, paths: TrialPaths, outcome: Outcome, *, steps: int, trial: LiveTrial | None = None) -> None:
-        seconds = endings.slot_seconds(paths)
-        result = TrialResult(
-            number=paths.number,
-            state=outcome.state,
-            reason=outcome.reason,
-            message=outcome.message,
-            values=outcome.values,
-            steps=steps,
-            attempts=len(paths.attempts()),
-            seconds=seconds,
-            gpu_seconds=seconds * (len(trial.engine.slot.gpus) if trial is not None else 0),
-            startup_s=endings.startup_s(trial.attempt) if trial is not None else None,
-            slot=trial.engine.slot.name if trial is not None else None,
-            ended_at=time.time(),
-            warm=trial is not None and trial.warm,
-        )
-        records.write(paths.result, result)
 
 
 def _next_attempt(trial: TrialPaths) -> AttemptPaths:

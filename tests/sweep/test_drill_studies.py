@@ -20,9 +20,23 @@ from commands import QUICK, drill, engine_specs, left_alive, results
 from harness import records
 from harness.metrics import MetricReader
 from harness.paths import AttemptPaths, StudyPaths
+from harness.repairs import training_digest
 from harness.status import load_study
 from harness.trial_status import INTERRUPTED
-from harness.types import AttemptResult, AttemptSpec, EngineSpec, Event, Reason, RunState, StudyRecord, TrialSpec, TrialState
+from harness.types import (
+    AttemptResult,
+    AttemptSpec,
+    EngineSpec,
+    Event,
+    Failure,
+    FailureKind,
+    Part,
+    Reason,
+    RunState,
+    StudyRecord,
+    TrialSpec,
+    TrialState,
+)
 from sweeps import storage
 
 STRONG, WEAK = ("3e-5", "2e-5"), ("1e-6", "2e-6")  # learning rates whose curves lie far apart
@@ -232,16 +246,65 @@ def test_nothing_is_left_of_those_that_went_wrong(misbehaved: tuple[CompletedPro
 
 
 def test_a_crashed_trial_is_tried_again_in_another_engine(tmp_path: Path) -> None:
-    ran = commands.run("verl-sweep", "experiment=drill", *QUICK, "drill.mode=crash", "limits.attempts=2", "study.name=twice", cwd=tmp_path)
-    assert (ran.returncode, ran.stderr) == (1, "verl-sweep: the trial ended as FAIL (crashed): RuntimeError: drill: told to crash\n")
+    ran = commands.run("verl-sweep", "experiment=drill", *QUICK, "drill.mode=killed", "limits.attempts=2", "study.name=twice", cwd=tmp_path)
+    message = "killed from outside: the engine ended with signal SIGKILL"
+    assert (ran.returncode, ran.stderr) == (1, f"verl-sweep: the trial ended as FAIL (crashed): {message}\n")
     (study,) = [StudyPaths(folder) for folder in (tmp_path / "outputs").iterdir()]
     (result,) = results(study).values()
-    assert (result.state, result.reason, result.attempts) == (TrialState.FAIL, Reason.CRASHED, 2)
+    assert (result.state, result.reason, result.attempts, result.failure) == (TrialState.FAIL, Reason.CRASHED, 2, FailureKind.KILLED)
     first, second = study.trial(0).attempts()
     assert records.read(first.spec, AttemptSpec).run_id == records.read(second.spec, AttemptSpec).run_id
     given = [event.data["engine"] for attempt in (first, second) for event in records.events(attempt.events) if event.name == "given_slot"]
     assert given == [0, 1]
     assert_nothing_left(study)
+
+
+def test_a_trial_that_an_accident_befell_completes_in_its_next_attempt(tmp_path: Path) -> None:
+    ran = drill(tmp_path, *NO_PRUNER, "drill.mode=killed_once", "hydra.sweeper.n_trials=2", "study.name=once")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    study = StudyPaths(tmp_path / "outputs" / "once")
+    assert [(result.state, result.attempts, result.failure) for result in results(study).values()] == [(TrialState.COMPLETE, 2, None)] * 2
+    assert records.read(study.trial(0).attempt(0).failure, Failure).kind is FailureKind.KILLED
+
+
+def test_an_error_of_the_program_is_not_tried_again(tmp_path: Path) -> None:
+    ran = commands.run("verl-sweep", "experiment=drill", *QUICK, "drill.mode=crash", "limits.attempts=3", "study.name=bug", cwd=tmp_path)
+    assert (ran.returncode, ran.stderr) == (1, "verl-sweep: the trial ended as FAIL (crashed): RuntimeError: drill: told to crash\n")
+    study = StudyPaths(tmp_path / "outputs" / "bug")
+    assert [(result.attempts, result.failure) for result in results(study).values()] == [(1, FailureKind.ERROR)]
+    failure = records.read(study.trial(0).attempt(0).failure, Failure)
+    assert failure.lines[0].endswith("in _crash")
+    assert failure.lines[1] == "RuntimeError: drill: told to crash"
+
+
+def test_a_trial_without_gpu_memory_gets_other_throughput_settings_and_no_others(tmp_path: Path) -> None:
+    ran = drill(tmp_path, *NO_PRUNER, "drill.mode=gpu_memory", "hydra.sweeper.n_trials=1", "study.name=mended")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    study = StudyPaths(tmp_path / "outputs" / "mended")
+    (result,) = results(study).values()
+    assert (result.state, result.attempts) == (TrialState.COMPLETE, 3)
+    attempts = study.trial(0).attempts()
+    failures = [records.read(attempt.failure, Failure) for attempt in attempts[:2]]
+    tokens = "actor_rollout_ref.actor.ppo_max_token_len_per_gpu"
+    assert [(failure.kind, failure.part, failure.repair[tokens]) for failure in failures] == [
+        (FailureKind.GPU_MEMORY, Part.ACTOR, 8192),
+        (FailureKind.GPU_MEMORY, Part.ACTOR, 4096),
+    ]
+    first, last = (records.read(attempt.spec, AttemptSpec).config for attempt in (attempts[0], attempts[2]))
+    assert last["actor_rollout_ref"]["actor"]["ppo_max_token_len_per_gpu"] == 4096
+    assert training_digest(first) == training_digest(last)
+    said = "trial-0000: out of GPU memory (actor): MemoryError: CUDA out of memory. Tried to allocate 16.00 GiB."
+    assert f"{said}; again with {tokens}=8192" in ran.stdout
+
+
+def test_a_study_whose_first_trials_fail_alike_ends_with_one_sentence(tmp_path: Path) -> None:
+    ran = drill(tmp_path, "study.name=vain", "drill.mode=crash", "resources.slots=1", "hydra.sweeper.n_trials=20")
+    assert (ran.returncode, ran.stderr) == (
+        1,
+        "verl-sweep: the first 3 trials failed alike, and so would the others; trial 2: RuntimeError: drill: told to crash; "
+        "its log: verl-study logs vain 2\n",
+    )
+    assert len(results(StudyPaths(tmp_path / "outputs" / "vain"))) == 3
 
 
 def test_more_failures_than_allowed_are_one_sentence_and_exit_status_1(tmp_path: Path) -> None:

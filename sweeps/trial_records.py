@@ -1,0 +1,81 @@
+"""What a study's folder says of its trials: specifications before they start, results when they end, W&B's runs in one place."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from harness import command, records
+from harness.paths import AttemptPaths, StudyPaths, TrialPaths
+from harness.types import FailureKind, Slot, TrialResult, TrialSpec
+from sweeps import endings
+from sweeps.config import unresolved
+from sweeps.loop import Outcome, Proposal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """What is known of a trial that had a slot."""
+
+    attempt: AttemptPaths  # the last one
+    slot: Slot
+    steps: int
+    warm: bool
+    failure: FailureKind | None
+
+
+def write_spec(study: StudyPaths, proposal: Proposal, *, seed: int, config: DictConfig | None = None) -> TrialSpec:
+    """The trial's specification, or the one that is there."""
+    paths = study.trial(proposal.number)
+    known = records.read_if_there(paths.spec, TrialSpec)
+    if known is not None:
+        return known
+    spec = TrialSpec(
+        study=study.name,
+        number=proposal.number,
+        configuration=command.configuration_id(proposal.params),
+        params=dict(proposal.params),
+        overrides=proposal.overrides,
+        seed=seed,
+        created_at=time.time(),
+    )
+    paths.hydra.mkdir(parents=True, exist_ok=True)
+    records.write_yaml(paths.hydra / "overrides.yaml", list(proposal.overrides))
+    if config is not None:
+        records.write_yaml(paths.hydra / "config.yaml", unresolved(config))
+    records.write(paths.spec, spec)  # last: with it, the trial is whole
+    return spec
+
+
+def write_result(paths: TrialPaths, outcome: Outcome, ended: Ended | None = None) -> None:
+    """Once; `ended` is None for a trial that never had a slot."""
+    seconds = endings.slot_seconds(paths)
+    result = TrialResult(
+        number=paths.number,
+        state=outcome.state,
+        reason=outcome.reason,
+        message=outcome.message,
+        values=outcome.values,
+        steps=ended.steps if ended else 0,
+        attempts=len(paths.attempts()),
+        seconds=seconds,
+        gpu_seconds=seconds * (len(ended.slot.gpus) if ended else 0),
+        startup_s=endings.startup_s(ended.attempt) if ended else None,
+        slot=ended.slot.name if ended else None,
+        ended_at=time.time(),
+        warm=ended is not None and ended.warm,
+        failure=ended.failure if ended else None,
+    )
+    records.write(paths.result, result)
+
+
+def link_wandb(study: StudyPaths, trial: TrialPaths) -> None:
+    """Gathers the offline runs of all attempts in one folder, because wandb's own tools look into one."""
+    for run in (run for attempt in trial.attempts() for run in attempt.wandb_runs):
+        study.wandb.mkdir(exist_ok=True)
+        link = study.wandb / run.name
+        if not link.is_symlink():
+            link.symlink_to(Path("..") / run.relative_to(study.root))

@@ -7,6 +7,7 @@ HarnessError
     StudyMismatch               a study of that name exists and asks another question (carries the differences)
   LaunchError                   retried while attempts last
     SlotUnavailable
+    GpuQuarantined
   RunError                      carries the trial, the attempt and the log's path
     RunFailed                   carries the kind
     RunTimeout
@@ -67,6 +68,10 @@ class LaunchError(HarnessError):
 
 class SlotUnavailable(LaunchError):
     """No slot is free for this engine."""
+
+
+class GpuQuarantined(LaunchError):
+    """The memory of a GPU did not come back after an engine, and no other slot is left."""
 
 
 class RunError(HarnessError):

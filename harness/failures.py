@@ -119,14 +119,19 @@ _CONSEQUENCES = (
         r"\bOwnerDiedError\b",
         r"\bEngineDeadError\b",
         r"[Aa]ctor died unexpectedly",
-        r"Engine core (?:initialization failed|proc)",
         r"raylet.{0,40}(?:died|has been killed|is dead)",
-        r"GCS.{0,80}(?:unreachable|unavailable|disconnected|terminat)",
+        r"Failed to connect to GCS",
         r"\bRpcError\b",
         r"\bsignal SIG(?:KILL|TERM|INT|HUP)\b",
     ),
 )
-_BEFORE_A_STEP = re.compile(r"^\s*(?:[\w.]+\.)?(?:ValueError|AssertionError|TypeError|KeyError|AttributeError|NotImplementedError)\b")
+_ECHO = re.compile(  # of an exception that another process has raised
+    r"RayTaskError|Received an empty list as keys|[Ss]ee root cause above|Engine core initialization failed"
+)
+_CORE = re.compile(r"^\[\d{4}-\d\d-\d\d [\d:,]+ [EFC] \d+ \d+\]")  # Ray's own processes
+_NOISE = re.compile(r"^(?:WARNING|INFO|DEBUG)\b|^\S+ (?:WARNING|INFO|DEBUG) ")
+_BEFORE_A_STEP = re.compile(r"^\s*(?:[\w.]+\.)?(?:ValueError|AssertionError|NotImplementedError)\b")
+_TRAINED = ("actor/", "critic/")  # metrics of the training itself; correlations may be undefined at any time
 _PARTS = (  # in frames and in Ray's names of tasks, the innermost first
     (Part.REFERENCE, re.compile(r"ref_log_prob|\bref_(?:policy|worker|module)|_ref\b")),
     (Part.CRITIC, re.compile(r"critic|compute_values|infer_values")),
@@ -180,12 +185,12 @@ def _kind(text: str, signs: Sequence[_Sign]) -> FailureKind | None:
 
 
 def _is_consequence(text: str) -> bool:
-    return _RAISED.match(text) is None or _kind(text, _CONSEQUENCES) is not None
+    return _RAISED.match(text) is None or _ECHO.search(text) is not None or _kind(text, _CONSEQUENCES) is not None
 
 
 def _of_exception(text: str, *, steps: int, last: Mapping[str, float] | None) -> FailureKind:
     """Of one that no sign names. What is raised before a first step is mostly a setting that verl does not take."""
-    if last and any(not math.isfinite(value) for value in last.values()):
+    if last and any(not math.isfinite(value) for name, value in last.items() if name.startswith(_TRAINED)):
         return FailureKind.NON_FINITE
     if steps == 0 and _BEFORE_A_STEP.match(text):
         return FailureKind.CONFIG
@@ -204,7 +209,7 @@ def _search(lines: Sequence[str]) -> tuple[FailureKind | None, int | None]:
 
 def _of_end(result: AttemptResult, lines: Sequence[str], *, exit_code: int | None, oom_kills: int) -> tuple[FailureKind, int | None]:
     """Of an attempt whose log names no cause."""
-    raised = [index for index, line in enumerate(lines) if _RAISED.match(line)]
+    raised = [index for index, line in enumerate(lines) if (_RAISED.match(line) or _CORE.match(line)) and not _ECHO.search(line)]
     gone = _kind(result.message, _CONSEQUENCES) is FailureKind.KILLED or exit_code in (-9, -15)
     here = _place_of(result.message, lines)
     if oom_kills and (gone or exit_code == -9):
@@ -214,9 +219,10 @@ def _of_end(result: AttemptResult, lines: Sequence[str], *, exit_code: int | Non
             return FailureKind.COLLECTIVE, index
     if _kind(result.message, _CONSEQUENCES) is FailureKind.COLLECTIVE:
         return FailureKind.COLLECTIVE, here
-    if gone or any(_kind(lines[index], _CONSEQUENCES) for index in raised):
-        return FailureKind.KILLED, here
-    if raised:
+    lost = [index for index in raised if _kind(lines[index], _CONSEQUENCES)]
+    if gone or lost:
+        return FailureKind.KILLED, here if here is not None else lost[-1] if lost else None
+    if raised and _RAISED.match(lines[raised[-1]]):
         return FailureKind.ERROR, raised[-1]
     return FailureKind.UNKNOWN, None
 
@@ -235,7 +241,8 @@ def _evidence(lines: Sequence[str], found: int | None) -> tuple[str, ...]:
 
 
 def _tail(lines: Sequence[str]) -> tuple[str, ...]:
-    return tuple(line.strip()[:_LONGEST] for line in [line for line in lines if line.strip()][-2:])
+    told = [line for line in lines if line.strip()]
+    return tuple(line.strip()[:_LONGEST] for line in ([line for line in told if not _NOISE.match(line)] or told)[-2:])
 
 
 def _part(lines: Sequence[str], found: int | None) -> Part | None:

@@ -21,6 +21,7 @@ from sweeps import verl_tree
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DRILL = "drill"  # the stand-in trainer's own key, which verl's tree does not have
+_SERVERS = ("vllm", "sglang", "trtllm")
 _ALWAYS, _NEVER = "always", "never"
 E = TypeVar("E", bound=StrEnum)
 
@@ -60,6 +61,7 @@ class Settings:
     runner: str
     module: str
     resources: Resources
+    rollout_share: float  # of a GPU's memory, which the rollout must find free at its start
     tracking: Mapping[str, Any]  # of a harness.trackers.base.Tracker, by `_target_`
     assets: tuple[Asset, ...]
 
@@ -83,6 +85,7 @@ def read_settings(config: DictConfig) -> Settings:
         runner=runner["name"],
         module=runner["module"],
         resources=_resources(tree["resources"]),
+        rollout_share=_rollout_share(config),
         tracking=tree["tracking"],
         assets=_assets(tree),
     )
@@ -190,6 +193,14 @@ def _assets(tree: Mapping[str, Any]) -> tuple[Asset, ...]:
     root = Path(tree["paths"]["assets"]).expanduser()
     makers = [(kind, tree.get(kind, {}).get("make")) for kind in ("policy", "task")]
     return tuple(Asset(kind=kind, maker=maker, folder=root / kind / maker) for kind, maker in makers if maker)
+
+
+def _rollout_share(config: DictConfig) -> float:
+    """Servers of their own take their share at once, or refuse to start; the trainer's processes take what they need when they need it."""
+    rollout = OmegaConf.select(config, "actor_rollout_ref.rollout")
+    if rollout is None or rollout.get("name") not in _SERVERS:
+        return 0.0
+    return float(rollout.get("gpu_memory_utilization") or 0.0)
 
 
 def _serves(node: Mapping[str, Any]) -> int:

@@ -110,9 +110,10 @@ class EnginePool:
         return self.launcher.is_alive(engine.paths)
 
     def free(self) -> list[Slot]:
-        return [slot for slot in self.launcher.slots() if not any(engine.busy or engine.spent for engine in self._on(slot))]
+        """Slots that can be given an attempt now."""
+        return [slot for slot in self.launcher.slots() if self._is_free(slot)]
 
-    def choose(self, structure: str) -> Slot:
+    def choose(self, structure: str) -> Slot | None:
         """A free slot whose engine can serve this structure, else one without an engine, else one whose engine may have to go."""
 
         def effort(slot: Slot) -> int:
@@ -121,14 +122,19 @@ class EnginePool:
                 return 2
             return min((1 if engine.stands_by else 0) if engine.fits(structure) else 3 for engine in engines)
 
-        return min(self.free(), key=effort)
+        return min(self.free(), key=effort, default=None)
 
-    def engine_for(self, slot: Slot, structure: str, config: Mapping[str, Any]) -> LiveEngine:
-        """The slot's engine where it can serve this structure, else a new one; waits until those that have to go for it are gone."""
+    def engine_for(self, slot: Slot, structure: str, config: Mapping[str, Any]) -> LiveEngine | None:
+        """The slot's engine where it can serve this structure, else a new one, after those that have to go for it are gone.
+
+        None where the slot has to settle first.
+        """
         for engine in self._on(slot):
             if engine.fits(structure):
                 return engine
         self._make_room(slot)
+        if not self._on(slot) and not self._is_clear(slot):
+            return None
         return self._new(slot, structure, serves=1 if once_only(config) else self.settings.serves)
 
     def hand_over(self, engine: LiveEngine, attempt: AttemptPaths) -> bool:
@@ -186,6 +192,13 @@ class EnginePool:
                 self._see(engine)
         self._engines = [engine for engine in self._engines if engine.busy or not engine.served or self.is_alive(engine)]
         return sorted((engine for engine in self._engines if engine.slot == slot), key=lambda engine: -engine.last_used)
+
+    def _is_free(self, slot: Slot) -> bool:
+        engines = self._on(slot)
+        return not any(engine.busy or engine.spent for engine in engines) if engines else self._is_clear(slot)
+
+    def _is_clear(self, slot: Slot) -> bool:
+        return self.launcher.is_clear(slot, self.settings.rollout_share, self.say)
 
     def _make_room(self, slot: Slot) -> None:
         """Ends the slot's idle engines; with standby, all but the last used, which stays where memory allows."""

@@ -23,7 +23,6 @@ from harness.types import (
     Objective,
     Reason,
     RunState,
-    Slot,
     StopRequest,
     StudyRecord,
     TrialResult,
@@ -75,6 +74,8 @@ class TrialRunner:
     structures: dict[str, Mapping[str, Any]]  # fingerprint -> a configuration of it: what trials may ask for
     _engines: EnginePool = field(init=False)
     _trials: dict[int, LiveTrial] = field(default_factory=dict)  # by number
+    _homeless: list[tuple[TrialSpec, TrialPaths, Mapping[str, object]]] = field(default_factory=list)  # have to wait for a slot to settle
+    _given_up: dict[int, Outcome] = field(default_factory=dict)  # of those, by number
     _asked: Counter[str] = field(default_factory=Counter)  # fingerprint -> how many trials asked for it
     _swept: frozenset[str] = field(init=False)  # dotted keys that the knobs set
 
@@ -85,7 +86,7 @@ class TrialRunner:
         self._engines.adopt()
 
     def free(self) -> int:
-        return len(self._engines.free())
+        return max(0, len(self._engines.free()) - len(self._homeless))
 
     def start(self, proposal: Proposal) -> Outcome | None:
         """Writes the trial's specification and gives it a slot; a point that cannot be run is refused and costs none."""
@@ -130,6 +131,11 @@ class TrialRunner:
     def updates(self) -> Iterable[Update]:
         """One round over all that runs; sleeps first, so that the files can grow."""
         time.sleep(POLL_S)
+        waiting, self._homeless = self._homeless, []
+        for spec, paths, tree in waiting:
+            self._launch(spec, paths, tree)
+        for number in list(self._given_up):
+            yield Update(number=number, outcome=self._given_up.pop(number))
         for number in list(self._trials):
             yield self._follow(self._trials[number])
         if self.settings.standby:
@@ -138,8 +144,11 @@ class TrialRunner:
                     self._engines.stand_by(trial.engine, trial.steps, self._likely())
 
     def stop(self, number: int, reason: Reason, message: str) -> None:
-        trial = self._trials[number]
-        if trial.stop is None or (trial.adopted and trial.stop.reason is Reason.INTERRUPTED):
+        trial = self._trials.get(number)
+        if trial is None:
+            self._homeless = [waiting for waiting in self._homeless if waiting[0].number != number]
+            self._given_up[number] = Outcome(state=TrialState.WAITING, reason=Reason.INTERRUPTED, message=message)
+        elif trial.stop is None or (trial.adopted and trial.stop.reason is Reason.INTERRUPTED):
             trial.adopted = False
             grace_s = self.settings.limits.stop_grace_s
             trial.stop = StopRequest(reason=reason, message=message, requested_at=time.time(), grace_s=grace_s)
@@ -155,11 +164,15 @@ class TrialRunner:
 
     # --- attempts ------------------------------------------------------------------------------------------------------------------
 
-    def _launch(self, spec: TrialSpec, paths: TrialPaths, tree: Mapping[str, object]) -> LiveTrial:
+    def _launch(self, spec: TrialSpec, paths: TrialPaths, tree: Mapping[str, object]) -> None:
+        """Gives the trial's next attempt to an engine; now, or in the first round that finds a slot for it."""
         attempt = _next_attempt(paths)
-        attempt.root.mkdir(exist_ok=True)
         tree = failing.mended(tree, paths.attempts())
-        return self._follow_from_now(spec, attempt, tree, self._place(spec, attempt, tree))
+        engine = self._place(spec, attempt, tree)
+        if engine is None:
+            self._homeless.append((spec, paths, tree))
+        else:
+            self._follow_from_now(spec, attempt, tree, engine)
 
     def _follow_from_now(self, spec: TrialSpec, attempt: AttemptPaths, tree: Mapping[str, object], engine: LiveEngine) -> LiveTrial:
         engine.busy = True
@@ -177,26 +190,24 @@ class TrialRunner:
         self._trials[spec.number] = trial
         return trial
 
-    def _place(self, spec: TrialSpec, attempt: AttemptPaths, tree: Mapping[str, object]) -> LiveEngine:
-        """Finds a slot and an engine for the attempt; the engine that takes it."""
+    def _place(self, spec: TrialSpec, attempt: AttemptPaths, tree: Mapping[str, object]) -> LiveEngine | None:
+        """Finds a slot and an engine for the attempt; the engine that takes it, or None where no slot is ready."""
         structure = fingerprint(tree)
         if self.settings.standby:
             self.structures.setdefault(structure, tree)
-            self._asked[structure] += 1
-        slot = self._engines.choose(structure)
-        while (engine := self._hand_over(spec, attempt, tree, slot, structure)) is None:
-            pass  # that engine has just closed its inbox: the next one is new
-        return engine
+        while (slot := self._engines.choose(structure)) is not None and (engine := self._engines.engine_for(slot, structure, tree)):
+            if self._hand_over(spec, attempt, tree, engine):
+                self._asked[structure] += 1
+                return engine
+            # That engine has just closed its inbox: the next one is new.
+        return None
 
     def _likely(self) -> list[tuple[str, Mapping[str, Any]]]:
         """The structures that trials may ask for, the most asked for first."""
         return sorted(self.structures.items(), key=lambda item: -self._asked[item[0]])
 
-    def _hand_over(
-        self, spec: TrialSpec, attempt: AttemptPaths, tree: Mapping[str, object], slot: Slot, structure: str
-    ) -> LiveEngine | None:
-        """Gives the attempt to the slot's engine, or to a new one; None where the engine did not take it any more."""
-        engine = self._engines.engine_for(slot, structure, tree)
+    def _hand_over(self, spec: TrialSpec, attempt: AttemptPaths, tree: Mapping[str, object], engine: LiveEngine) -> bool:
+        """False where the engine does not take it any more."""
         run_id = command.run_id(self.study.name, self.record.created_at, spec.number)
         attempt_spec = command.attempt_spec(
             spec,
@@ -208,12 +219,12 @@ class TrialRunner:
             scratch=command.scratch_folder(self.study, engine.paths.number),
             object_store_mib=self.settings.resources.object_store_mib,
         )
+        attempt.root.mkdir(exist_ok=True)
         records.replace(attempt.spec, attempt_spec)
         offset = engine.paths.log.stat().st_size if engine.paths.log.exists() else 0
-        records.append(
-            attempt.events, "controller", "given_slot", slot=slot.name, engine=engine.paths.number, served=engine.served, log_offset=offset
-        )
-        return engine if self._engines.hand_over(engine, attempt) else None
+        given = {"slot": engine.slot.name, "engine": engine.paths.number, "served": engine.served, "log_offset": offset}
+        records.append(attempt.events, "controller", "given_slot", **given)
+        return self._engines.hand_over(engine, attempt)
 
     def _was_never_taken(self, trial: LiveTrial) -> bool:
         """Whether an engine that had worked before died with the attempt still in its inbox; a new one is the attempt's own trouble."""
@@ -221,8 +232,8 @@ class TrialRunner:
 
     def _hand_over_again(self, trial: LiveTrial) -> None:
         trial.engine.busy = False
-        trial.engine = self._place(trial.spec, trial.attempt, trial.config)
-        trial.warm = trial.engine.served > 1
+        del self._trials[trial.spec.number]
+        self._launch(trial.spec, trial.paths, trial.config)
 
     # --- following -----------------------------------------------------------------------------------------------------------------
 
@@ -296,6 +307,7 @@ class TrialRunner:
         if result.state is RunState.FAILED or result.forced:
             self._engines.end(trial.engine)  # one in which an attempt failed is not trusted again
         trial.engine.busy = False
+        del self._trials[trial.spec.number]
         self._launch(trial.spec, trial.paths, trial.config)
         return True
 

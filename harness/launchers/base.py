@@ -1,8 +1,8 @@
-"""The five small answers that a place to run has to give."""
+"""The six small answers that a place to run has to give."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from harness.paths import EnginePaths
@@ -26,6 +26,13 @@ class EngineLauncher(Protocol):
 
     def has_room_beside(self, engine: EnginePaths) -> bool:
         """Whether another engine as big as this one, at its biggest when this was asked, would find memory on the same slot now."""
+        ...
+
+    def is_clear(self, slot: Slot, share: float, say: Callable[[str], None]) -> bool:
+        """Whether a slot without an engine can be given one: what the last one held is back, and `share` of each GPU's memory is free.
+
+        `say` is told what a user has to know. Raises GpuQuarantined where no slot of this place is left.
+        """
         ...
 
     def end(self, engine: EnginePaths) -> None:

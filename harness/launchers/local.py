@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness import gpus, processes, records
-from harness.errors import ConfigError, HarnessError, LaunchError
+from harness.errors import ConfigError, GpuQuarantined, HarnessError, LaunchError
+from harness.launchers.gpu_guard import GpuGuard
 from harness.paths import EnginePaths
 from harness.types import EngineSpec, Lease, Slot
 
@@ -53,11 +54,13 @@ class LocalEngines:
         self._supervisors: dict[int, subprocess.Popen[bytes]] = {}
         self._again: dict[int, int] = {}  # by the number of the engine
         self._peaks: dict[int, Use] = {}  # by the number of the engine
+        self._guard = GpuGuard()
 
     def slots(self) -> Sequence[Slot]:
         return self._slots
 
     def start(self, engine: EnginePaths) -> None:
+        self._guard.engine_starts(records.read(engine.command, EngineSpec).slot)
         argv = [sys.executable, "-m", "harness.supervisor", str(engine.root)]
         try:
             with engine.log.open("ab") as log:
@@ -100,6 +103,13 @@ class LocalEngines:
         self._peaks[engine.number] = peak
         host = (1 + _SPARE) * peak.host < processes.available_mib()
         return host and all((2 + _SPARE) * used < device.total for used, device in zip(peak.gpus, devices, strict=True))
+
+    def is_clear(self, slot: Slot, share: float, say: Callable[[str], None]) -> bool:
+        clear = self._guard.is_clear(slot, share, say)
+        if not clear and len(self._guard.quarantined()) == len(self._slots):
+            names = ", ".join(self._guard.quarantined())
+            raise GpuQuarantined(f"no slot is left: {names} did not come back; see nvidia-smi for what holds them")
+        return clear
 
     def end(self, engine: EnginePaths) -> None:
         lease = records.read_if_there(engine.lease, Lease)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from harness import gpus, processes, records
 from harness.errors import ConfigError, GpuQuarantined, HarnessError, LaunchError
-from harness.launchers.gpu_guard import GpuGuard
+from harness.launchers.gpu_guard import PATIENCE_S, GpuGuard
 from harness.paths import EnginePaths
 from harness.types import EngineSpec, Lease, Slot
 
@@ -49,12 +49,12 @@ class Use:
 class LocalEngines:
     """An `EngineLauncher` for this host."""
 
-    def __init__(self, slots: Sequence[Slot]) -> None:
+    def __init__(self, slots: Sequence[Slot], gpu_back_s: float = PATIENCE_S) -> None:
         self._slots = tuple(slots)
         self._supervisors: dict[int, subprocess.Popen[bytes]] = {}
         self._again: dict[int, int] = {}  # by the number of the engine
         self._peaks: dict[int, Use] = {}  # by the number of the engine
-        self._guard = GpuGuard()
+        self._guard = GpuGuard(patience_s=gpu_back_s)
 
     def slots(self) -> Sequence[Slot]:
         return self._slots

@@ -28,6 +28,7 @@ from harness.types import Reason, RunState
 
 BEST_LR, BEST_KL, BEST_N = 3e-5, 3e-3, 16  # where the curve is highest
 _FOREVER_S = 3600.0
+_CHECKPOINT_BYTES = 2**16
 _MOST_TOKENS = 5000  # of one micro-batch that the drill has memory for
 
 
@@ -127,6 +128,29 @@ def metrics(knob: Knobs, settings: Settings, step: int, draw: random.Random) -> 
     return values
 
 
+class Checkpoints:
+    """A trial's, in verl's places: a folder for each, and a file that names the last one."""
+
+    def __init__(self, trainer: Mapping[str, Any]) -> None:
+        folder = trainer.get("default_local_dir")
+        self._folder = Path(folder) if folder else None
+        self._freq = trainer.get("save_freq", -1)
+        self.resumed = int(self._last.read_text()) if self._folder and self._last.exists() else 0  # the step that was saved last
+
+    @property
+    def _last(self) -> Path:
+        assert self._folder is not None
+        return self._folder / "latest_checkpointed_iteration.txt"
+
+    def save(self, step: int, *, now: bool) -> None:
+        if self._folder is None or not (now or (self._freq > 0 and step % self._freq == 0)):
+            return
+        place = self._folder / f"global_step_{step}"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "weights").write_bytes(bytes(_CHECKPOINT_BYTES))
+        self._last.write_text(str(step))
+
+
 def get_ready(desk: AttemptDesk) -> None:
     """Starts up for trials to come."""
     settings = read_settings(desk.spec.config["drill"])
@@ -144,16 +168,21 @@ def serve(desk: AttemptDesk) -> None:
     knob, settings = knobs(desk.spec.config), read_settings(desk.spec.config["drill"])
     draw = random.Random(f"{knob.seed}/{knob.lr}/{knob.kl}/{knob.n}")
     path = Path(desk.spec.environment["VERL_FILE_LOGGER_PATH"])
+    checkpoints = Checkpoints(desk.spec.config["trainer"])
     time.sleep(settings.startup_s)
     desk.event("training")
     with path.open("wb", buffering=0) as log:
         for step in range(1, knob.steps + 1):
+            if step <= checkpoints.resumed:
+                metrics(knob, settings, step, draw)  # for its random numbers
+                continue
             if settings.mode is not Mode.OK and step >= settings.at * knob.steps:
                 _MISBEHAVE[settings.mode](desk)
             time.sleep(settings.step_s)
             if settings.mode is not Mode.SILENT:
                 log.write(msgspec.json.encode({"step": step, "data": metrics(knob, settings, step, draw)}) + b"\n")
             request = desk.stop_request()
+            checkpoints.save(step, now=request is not None and request.reason is Reason.INTERRUPTED)
             if request is not None and settings.mode is not Mode.DEAF:
                 desk.stopped(request, steps=step)
                 return

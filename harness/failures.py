@@ -16,7 +16,10 @@ from harness.types import AttemptResult, Failure, FailureKind, Part, Reason
 _LONGEST = 300  # characters of a line that is kept
 _TRACEBACK = 80  # lines above an exception in which its frames are looked for
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-_PREFIX = re.compile(r"^(?:\([^()]{1,80} pid=\d+[^()]*\)\s?)+(?:(?:ERROR|WARNING|INFO) \d\d-\d\d [\d:]+ (?:\[[^\]]*\] ?)+)?")
+_PREFIX = re.compile(
+    r"^(?:\[rank\d+\]:\s|(?:\([^()]{1,80} pid=\d+[^()]*\)\s?)+)"
+    r"(?:(?:ERROR|WARNING|INFO) \d\d-\d\d [\d:]+ (?:\[[^\]]*\] ?)+)?"
+)
 _RAISED = re.compile(r"^\s*(?:E\s+)?(?:[\w.]+\.)?(?P<name>\w*(?:Error|Exception|Died|Interrupt))\b(?:\(\w+\))?(?::|$)")
 _FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+), in (\S+)')
 
@@ -39,6 +42,7 @@ _CAUSES = (  # the first that is found counts
         r"Disk quota exceeded",
         r"\bErrno (?:28|122|27)\b",
         r"PytorchStreamWriter failed",
+        r"inline_container\.cc:\d+\] \. unexpected pos",  # what torch.save says of a file that could not grow
         r"I/O error: No space",
     ),
     _sign(
@@ -129,7 +133,7 @@ _ECHO = re.compile(  # of an exception that another process has raised
     r"RayTaskError|Received an empty list as keys|[Ss]ee root cause above|Engine core initialization failed"
 )
 _CORE = re.compile(r"^\[\d{4}-\d\d-\d\d [\d:,]+ [EFC] \d+ \d+\]")  # Ray's own processes
-_NOISE = re.compile(r"^(?:WARNING|INFO|DEBUG)\b|^\S+ (?:WARNING|INFO|DEBUG) ")
+_NOISE = re.compile(r"^(?:WARNING|INFO|DEBUG)\b|^\S+ (?:WARNING|INFO|DEBUG) |^Training Progress:|^step:\d+ - ")
 _BEFORE_A_STEP = re.compile(r"^\s*(?:[\w.]+\.)?(?:ValueError|AssertionError|NotImplementedError)\b")
 _TRAINED = ("actor/", "critic/")  # metrics of the training itself; correlations may be undefined at any time
 _PARTS = (  # in frames and in Ray's names of tasks, the innermost first

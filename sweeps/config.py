@@ -53,6 +53,8 @@ class Settings:
     objectives: tuple[Objective, ...]
     limits: Limits
     attempts: int
+    keep_best: int | None  # trials whose checkpoints stay; None: all
+    checkpoint_cap: int  # bytes in all; 0: none
     fail_alike: int  # 0: a study whose first trials fail alike goes on
     serves: int  # attempts that one engine serves at most, where it can serve several
     growth: float
@@ -75,11 +77,13 @@ def read_settings(config: DictConfig) -> Settings:
         note=tree["study"]["note"],
         sampler_seed=tree["study"]["seed"],
         objectives=_objectives(tree["objective"]),
-        limits=Limits(**{name: _seconds(f"limits.{name}", limits[name]) for name in Limits.__dataclass_fields__}),
+        limits=Limits(**{name: _number(f"limits.{name}", limits[name], of="seconds") for name in Limits.__dataclass_fields__}),
         attempts=_count("limits.attempts", limits["attempts"]),
+        keep_best=_keep_best(tree["checkpoints"]),
+        checkpoint_cap=int(_number("checkpoints.cap_gib", tree["checkpoints"]["cap_gib"], of="GiB") * 2**30),
         fail_alike=_count("limits.fail_alike", limits["fail_alike"], least=0),
         serves=_serves(tree["engine"]),
-        growth=_share("engine.growth", tree["engine"]["growth"]),
+        growth=_number("engine.growth", tree["engine"]["growth"], of="a share"),
         standby=_yes_or_no("engine.standby", tree["engine"]["standby"]),
         outputs=Path(tree["paths"]["outputs"]).expanduser(),
         runner=runner["name"],
@@ -203,6 +207,10 @@ def _rollout_share(config: DictConfig) -> float:
     return float(rollout.get("gpu_memory_utilization") or 0.0)
 
 
+def _keep_best(node: Mapping[str, Any]) -> int | None:
+    return None if node["keep_best"] is None else _count("checkpoints.keep_best", node["keep_best"], least=0)
+
+
 def _serves(node: Mapping[str, Any]) -> int:
     if node["reuse"] not in (_ALWAYS, _NEVER):
         raise ConfigError(f"engine.reuse: expected {_ALWAYS} or {_NEVER}, got {node['reuse']!r}")
@@ -217,9 +225,9 @@ def _study_name(name: object) -> str | None:
     return name
 
 
-def _seconds(key: str, value: object) -> float:
+def _number(key: str, value: object, *, of: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ConfigError(f"{key}: expected seconds, 0 or more, got {value!r}")
+        raise ConfigError(f"{key}: expected {of}, 0 or more, got {value!r}")
     return float(value)
 
 
@@ -227,12 +235,6 @@ def _yes_or_no(key: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise ConfigError(f"{key}: expected true or false, got {value!r}")
     return value
-
-
-def _share(key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ConfigError(f"{key}: expected a share, 0 or more, got {value!r}")
-    return float(value)
 
 
 def _count(key: str, value: object, *, least: int = 1) -> int:

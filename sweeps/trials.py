@@ -32,6 +32,7 @@ from harness.types import (
 from sweeps import endings, failing, trial_records
 from sweeps.compose import Composer
 from sweeps.config import Settings, interpolations, trainer_config
+from sweeps.disk import CheckpointKeeper
 from sweeps.engines import EnginePool, LiveEngine
 from sweeps.loop import Outcome, Proposal, Update
 from sweeps.trial_records import Ended
@@ -77,11 +78,15 @@ class TrialRunner:
     _homeless: list[tuple[TrialSpec, TrialPaths, Mapping[str, object]]] = field(default_factory=list)  # have to wait for a slot to settle
     _given_up: dict[int, Outcome] = field(default_factory=dict)  # of those, by number
     _asked: Counter[str] = field(default_factory=Counter)  # fingerprint -> how many trials asked for it
+    _keeper: CheckpointKeeper = field(init=False)
     _swept: frozenset[str] = field(init=False)  # dotted keys that the knobs set
 
     def __post_init__(self) -> None:
         acts_on = interpolations(self.composer.base)
         self._swept = frozenset(key for knob in self.record.knobs for key in (knob, *acts_on.get(knob, ())))
+        self._keeper = CheckpointKeeper(
+            self.study, self.record.objectives, self.settings.keep_best, self.settings.checkpoint_cap, say=self.say
+        )
         self._engines = EnginePool(self.study, self.settings, self.launcher, self.say)
         self._engines.adopt()
 
@@ -168,6 +173,8 @@ class TrialRunner:
         """Gives the trial's next attempt to an engine; now, or in the first round that finds a slot for it."""
         attempt = _next_attempt(paths)
         tree = failing.mended(tree, paths.attempts())
+        if self._keeper.full:
+            tree["trainer"] = {**tree["trainer"], "save_freq": -1}
         engine = self._place(spec, attempt, tree)
         if engine is None:
             self._homeless.append((spec, paths, tree))
@@ -322,6 +329,7 @@ class TrialRunner:
             kind = trial.failure.kind if trial.failure is not None and outcome.state is TrialState.FAIL else None
             ended = Ended(attempt=trial.attempt, slot=engine.slot, steps=trial.steps, warm=trial.warm, failure=kind)
             trial_records.write_result(trial.paths, outcome, ended)
+            self._keeper.tidy()
         trial_records.link_wandb(self.study, trial.paths)
         del self._trials[trial.spec.number]
         return outcome

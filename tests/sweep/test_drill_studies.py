@@ -297,6 +297,30 @@ def test_a_trial_without_gpu_memory_gets_other_throughput_settings_and_no_others
     assert f"{said}; again with {tokens}=8192" in ran.stdout
 
 
+def test_only_the_best_trials_checkpoints_stay(tmp_path: Path) -> None:
+    ran = drill(tmp_path, "trainer.save_freq=3", "study.name=saved", "hydra.sweeper.n_trials=6")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    study = StudyPaths(tmp_path / "outputs" / "saved")
+    best = max(
+        (result.values[0], number) for number, result in results(study).items() if result.state is TrialState.COMPLETE and result.values
+    )
+    assert [trial.number for trial in study.trials() if trial.checkpoints.exists()] == [best[1]]
+    assert len(results(study)) == 6
+
+
+def test_the_next_attempt_goes_on_from_the_last_checkpoint_and_the_curve_is_that_of_one_training(tmp_path: Path) -> None:
+    same = (*NO_PRUNER, "hydra.sweeper.n_trials=1", "trainer.save_freq=3", "steps=12")
+    ran = drill(tmp_path, *same, "study.name=once")
+    broken = drill(tmp_path, *same, "study.name=twice", "drill.mode=killed_once", "drill.at=0.7")
+    assert (ran.returncode, broken.returncode, broken.stderr) == (0, 0, "")
+    whole, stitched = (StudyPaths(tmp_path / "outputs" / name) for name in ("once", "twice"))
+    steps = [[point.step for point in MetricReader(attempt.metrics).new_points()] for attempt in stitched.trial(0).attempts()]
+    assert steps == [[1, 2, 3, 4, 5, 6, 7, 8], [7, 8, 9, 10, 11, 12]]
+    told = [optuna.load_study(study_name=study.name, storage=storage.journal(study.journal)).trials[0] for study in (whole, stitched)]
+    assert told[0].intermediate_values == told[1].intermediate_values
+    assert results(whole)[0].values == results(stitched)[0].values
+
+
 def test_a_study_whose_first_trials_fail_alike_ends_with_one_sentence(tmp_path: Path) -> None:
     ran = drill(tmp_path, "study.name=vain", "drill.mode=crash", "resources.slots=1", "hydra.sweeper.n_trials=20")
     assert (ran.returncode, ran.stderr) == (

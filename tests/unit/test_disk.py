@@ -1,0 +1,105 @@
+"""Which checkpoints of a study stay, on real folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import records
+from harness.paths import StudyPaths
+from harness.types import Direction, Objective, Reason, TrialResult, TrialState
+from sweeps.disk import CheckpointKeeper, Kept, superfluous
+
+UP, DOWN = Objective(metric="a"), Objective(metric="b", direction=Direction.MINIMIZE)
+MIB = 2**20
+
+
+def kept(number: int, state: TrialState, *values: float) -> Kept:
+    return Kept(number=number, state=state, values=values or None, size=1)
+
+
+def test_the_best_stay_whichever_way_is_better() -> None:
+    trials = [kept(0, TrialState.COMPLETE, 0.1), kept(1, TrialState.COMPLETE, 0.3), kept(2, TrialState.COMPLETE, 0.2)]
+    assert superfluous(trials, (UP,), 1) == [0, 2]
+    assert superfluous(trials, (DOWN,), 1) == [1, 2]
+    assert superfluous(trials, (UP,), 2) == [0]
+    assert superfluous(trials, (UP,), 0) == [0, 1, 2]
+
+
+def test_pruned_trials_go_and_failed_ones_stay() -> None:
+    trials = [kept(0, TrialState.PRUNED), kept(1, TrialState.FAIL), kept(2, TrialState.COMPLETE, 0.2)]
+    assert superfluous(trials, (UP,), 1) == [0]
+
+
+def test_nobody_on_the_pareto_front_is_beaten() -> None:
+    trials = [kept(0, TrialState.COMPLETE, 0.1, 1.0), kept(1, TrialState.COMPLETE, 0.3, 2.0), kept(2, TrialState.COMPLETE, 0.1, 3.0)]
+    assert superfluous(trials, (UP, DOWN), 1) == [2]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> StudyPaths:
+    return StudyPaths(tmp_path / "study")
+
+
+def add(study: StudyPaths, number: int, state: TrialState | None, value: float | None = None, mib: int = 1) -> None:
+    """A trial with a checkpoint; without a state it runs."""
+    paths = study.trial(number)
+    step = paths.checkpoints / "global_step_1" / "actor"
+    step.mkdir(parents=True)
+    (step / "model.pt").write_bytes(b"x" * mib * MIB)
+    if state is None:
+        return
+    result = TrialResult(
+        number=number,
+        state=state,
+        reason=Reason.FINISHED,
+        message="",
+        values=None if value is None else (value,),
+        steps=1,
+        attempts=1,
+        seconds=1.0,
+        gpu_seconds=0.0,
+        startup_s=None,
+        slot="cpu:0",
+        ended_at=0.0,
+    )
+    records.write(paths.result, result)
+
+
+def left(study: StudyPaths) -> list[int]:
+    return [paths.number for paths in study.trials() if paths.checkpoints.exists()]
+
+
+def test_a_running_trial_keeps_its_checkpoints(study: StudyPaths) -> None:
+    keeper = CheckpointKeeper(study, (UP,), keep_best=1, cap=0, say=print)
+    add(study, 0, TrialState.COMPLETE, 0.1)
+    add(study, 1, None)
+    add(study, 2, TrialState.COMPLETE, 0.2)
+    add(study, 3, TrialState.PRUNED)
+    keeper.tidy()
+    assert left(study) == [1, 2]
+
+
+def test_above_the_cap_failed_trials_go_too_and_then_nobody_saves_any_more(study: StudyPaths) -> None:
+    said: list[str] = []
+    keeper = CheckpointKeeper(study, (UP,), keep_best=None, cap=3 * MIB, say=said.append)
+    add(study, 0, TrialState.FAIL, mib=2)
+    add(study, 1, TrialState.FAIL, mib=1)
+    add(study, 2, TrialState.COMPLETE, 0.5, mib=2)
+    keeper.tidy()
+    assert left(study) == [1, 2]
+    assert (keeper.full, said) == (False, [])
+    add(study, 3, TrialState.COMPLETE, 0.4, mib=2)
+    keeper.tidy()
+    assert left(study) == [2, 3]
+    assert keeper.full
+    keeper.tidy()
+    assert len(said) == 1
+    assert said[0].startswith("checkpoints take 0.00391 GiB, more than checkpoints.cap_gib=")
+
+
+def test_without_a_number_all_stay(study: StudyPaths) -> None:
+    add(study, 0, TrialState.PRUNED)
+    CheckpointKeeper(study, (UP,), keep_best=None, cap=0, say=print).tidy()
+    assert left(study) == [0]

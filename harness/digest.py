@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+from harness import passwords
 from harness.status import StudyStatus
 from harness.trial_status import TrialStatus
 from harness.types import Direction, Objective, Reason, TrialState
 from harness.wording import duration
-
-_PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)")
 
 
 def rows_to_show(status: StudyStatus, rows: int) -> list[TrialStatus]:
@@ -149,7 +147,7 @@ def _storage(status: StudyStatus) -> str:
     """The journal's path, or the URL of a shared storage without its password."""
     if status.paths.journal.exists() or "://" not in status.record.storage:
         return shlex.quote(os.path.relpath(status.paths.journal))
-    return shlex.quote(_PASSWORD.sub("***", status.record.storage))
+    return shlex.quote(passwords.address(status.record.storage))
 
 
 def _wandb_folder(status: StudyStatus) -> Path | None:

@@ -12,6 +12,7 @@ HarnessError
     RunFailed                   carries the kind
     RunTimeout
     RunStalled
+  StorageLost                   carries whether waiting can help; what runs goes on
   StudyInterrupted              exit status 130; the same command goes on
   MetricError
     MissingMetric               carries the names that were seen
@@ -100,6 +101,14 @@ class RunTimeout(RunError):
 
 class RunStalled(RunError):
     """The attempt wrote no metric and no log line for longer than its silence limit."""
+
+
+class StorageLost(HarnessError):
+    """The study's database failed in the midst of the study."""
+
+    def __init__(self, message: str, *, may_come_back: bool) -> None:
+        super().__init__(message)
+        self.may_come_back = may_come_back
 
 
 class StudyInterrupted(HarnessError):

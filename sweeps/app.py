@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from harness import passwords
 from harness.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, ConfigError, HarnessError, StudyInterrupted
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -76,7 +77,7 @@ def _explained(error: Exception) -> ConfigError:
 
 
 def _fail(message: str, status: int) -> None:
-    print(f"verl-sweep: {message}", file=sys.stderr)
+    print(f"verl-sweep: {passwords.without_passwords(message)}", file=sys.stderr)  # Hydra quotes what it cannot read
     sys.exit(status)
 
 

@@ -56,6 +56,7 @@ class Settings:
     keep_best: int | None  # trials whose checkpoints stay; None: all
     checkpoint_cap: int  # bytes in all; 0: none
     fail_alike: int  # 0: a study whose first trials fail alike goes on
+    storage_s: float  # that a study waits for a database which does not answer; 0: for ever
     serves: int  # attempts that one engine serves at most, where it can serve several
     growth: float
     standby: bool
@@ -82,6 +83,7 @@ def read_settings(config: DictConfig) -> Settings:
         keep_best=_keep_best(tree["checkpoints"]),
         checkpoint_cap=int(_number("checkpoints.cap_gib", tree["checkpoints"]["cap_gib"], of="GiB") * 2**30),
         fail_alike=_count("limits.fail_alike", limits["fail_alike"], least=0),
+        storage_s=_number("limits.storage_s", limits["storage_s"], of="seconds"),
         serves=_serves(tree["engine"]),
         growth=_number("engine.growth", tree["engine"]["growth"], of="a share"),
         standby=_yes_or_no("engine.standby", tree["engine"]["standby"]),

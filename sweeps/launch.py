@@ -24,10 +24,11 @@ from harness.fingerprint import fingerprint
 from harness.launchers.base import EngineLauncher
 from harness.paths import StudyPaths
 from harness.types import Reason, StudyRecord, TrialResult, TrialState
-from sweeps import assets, study
+from sweeps import assets, storage, study
 from sweeps.compose import Composer
 from sweeps.config import Settings, read_settings, with_hydra
 from sweeps.loop import Loop, TooManyFailures
+from sweeps.outages import Outages
 from sweeps.pruners.build import build_pruner
 from sweeps.rehearse import rehearse, reuse_note
 from sweeps.samplers.build import build_sampler, remembers_nothing
@@ -129,20 +130,34 @@ class _Launch:
             total_steps=corners[0]["trainer"].get("total_training_steps"),
         )
         study.refuse_mismatch(self.paths, asked)
+        url = self.options["storage"]
+        kept = storage.database(url) if url else None
+        if kept is not None:
+            study.refuse_anothers(kept, asked.name, self.paths)
         assets.make(to_be_made, say=print)
         if to_be_made:  # now the files are there, and their own rules apply
             rehearse(self.composer, self.space, self.settings.objectives)
-        with study.opened(asked, self.paths, self.sampler, self.pruner) as (record, handle), Spectator(self.paths) as spectator:
+        with study.opened(asked, self.paths) as record, Spectator(self.paths) as spectator:
+            if self.settings.serves > 1 and self.n_trials > 1:
+                spectator.say(reuse_note(corners))
+            interrupts = _Interrupts(spectator.say)
             structures: dict[str, Mapping[str, Any]] = {fingerprint(tree): tree for tree in corners}
-            runner = TrialRunner(
-                self.paths, record, self.settings, self.composer, launcher, tracker, say=spectator.say, structures=structures
-            )
-            return self._course(record, handle, runner, spectator, reuse_note(corners))
 
-    def _course(self, record: StudyRecord, handle: optuna.Study, runner: TrialRunner, spectator: Spectator, note: str) -> float | None:
-        interrupts = _Interrupts(runner, spectator.say)
-        if self.settings.serves > 1 and self.n_trials > 1:
-            spectator.say(note)
+            def course(kept: optuna.storages.BaseStorage) -> float | None:
+                handle = study.handle(record, self.paths, kept, sampler=self.sampler, pruner=self.pruner)
+                interrupts.runner = TrialRunner(
+                    self.paths, record, self.settings, self.composer, launcher, tracker, say=spectator.say, structures=structures
+                )
+                return self._course(record, handle, interrupts.runner, spectator, interrupts)
+
+            with interrupts.heeded():
+                if kept is None:
+                    return course(storage.journal(self.paths.journal))
+                return Outages(url, self.settings.storage_s, interrupts, spectator.say).outlive(course, kept)
+
+    def _course(
+        self, record: StudyRecord, handle: optuna.Study, runner: TrialRunner, spectator: Spectator, interrupts: _Interrupts
+    ) -> float | None:
         loop = Loop(
             study=handle,
             runner=runner,
@@ -158,15 +173,14 @@ class _Launch:
             sampler_for=self._sampler if remembers_nothing(self.sampler) else None,
             adopter=runner,
         )
-        with interrupts.heeded():
-            try:
-                loop.run()
-            except TooManyFailures as error:
-                runner.leave()
-                spectator.close_with_result()
-                raise TooManyFailures(f"{error}; its log: verl-study logs {self.paths.name} {error.trial}", trial=error.trial) from error
-            # After any other error the engines go on without us: the same command takes them over.
+        try:
+            loop.run()
+        except TooManyFailures as error:
             runner.leave()
+            spectator.close_with_result()
+            raise TooManyFailures(f"{error}; its log: verl-study logs {self.paths.name} {error.trial}", trial=error.trial) from error
+        # After any other error the engines go on without us: the same command takes them over.
+        runner.leave()
         study.write_results(handle, self.paths.results)
         spectator.close_with_result()
         if interrupts.seen is not None and not study.is_whole(handle, self.n_trials):
@@ -196,8 +210,8 @@ class _Interrupts:
     SIGTERM, a scheduler's warning, goes straight to the second. SIGHUP, a terminal that is gone, only ends the output.
     """
 
-    runner: TrialRunner
     say: Callable[[str], None]
+    runner: TrialRunner | None = None
     seen: signal.Signals | None = None
     rung: int = 0
     _said: int = 0
@@ -206,7 +220,7 @@ class _Interrupts:
         """Only notes it: what it came in the midst of has to be finished."""
         self.seen = signal.Signals(number)
         self.rung = self.rung + 1 if number == signal.SIGINT else max(self.rung + 1, _STOP)
-        if self.rung > _STOP:
+        if self.rung > _STOP and self.runner is not None:
             self.runner.hurry()
 
     @contextmanager
@@ -226,6 +240,14 @@ class _Interrupts:
     def wish_to_stop(self) -> bool:
         self._explain()
         return self.rung >= _STOP
+
+    def stop_all(self) -> StudyInterrupted:
+        """Without a study to tell it to: how the trials ended is read from their records when it goes on."""
+        assert self.seen is not None
+        if self.runner is not None:
+            self.runner.stop_all(Reason.INTERRUPTED, "the study was interrupted")
+            self.runner.leave()
+        return StudyInterrupted(f"{self.seen.name}: interrupted; the same command goes on with the study")
 
     def _explain(self) -> None:
         """Once for each rung that was reached."""

@@ -10,25 +10,28 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState as OptunaState
 
-from harness import processes, records
+from harness import passwords, processes, records
 from harness.errors import ConfigError, RecordError, StudyMismatch
 from harness.paths import StudyPaths
 from harness.trial_status import read_quietly
 from harness.types import Direction, Objective, Slot, StudyRecord
-from sweeps import storage, verl_tree
+from sweeps import verl_tree
 from sweeps.config import Settings
 from sweeps.loop import counted
 from sweeps.space import Space, compare_spaces, space_signature
 
+JOURNAL = "journal"  # as a record names a study's own storage
+_OWNER = "verl-sweep"  # a study's attribute in a database: whose it is
 _LEAST_FREE_BYTES = 200 * 2**20  # a study's own records; checkpoints are the user's to reckon with
 
 
@@ -59,9 +62,9 @@ def describe(
         space=space_signature(space),
         n_trials=n_trials,
         seed=settings.sampler_seed,
-        storage=url or "journal",
+        storage=passwords.address(url) if url else JOURNAL,
         slots=tuple(slots),
-        command=tuple(arguments),
+        command=passwords.arguments(arguments),
         sampler=sampler,
         pruner=pruner,
         versions=_versions(),
@@ -71,29 +74,61 @@ def describe(
 
 
 @contextmanager
-def opened(
-    asked: StudyRecord, paths: StudyPaths, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner
-) -> Iterator[tuple[StudyRecord, optuna.Study]]:
-    """The study's record and Optuna's handle, for this controller alone. Raises StudyMismatch or ConfigError before it changes a file."""
+def opened(asked: StudyRecord, paths: StudyPaths) -> Iterator[StudyRecord]:
+    """The study's record, for this controller alone. Raises StudyMismatch or ConfigError before it changes a file."""
     known = refuse_mismatch(paths, asked)
-    database = None if asked.storage == "journal" else storage.database(asked.storage)
     paths.root.mkdir(parents=True, exist_ok=True)
     with _alone(paths):
         record = asked if known is None else replace(known, n_trials=asked.n_trials, slots=asked.slots)
         records.replace(paths.record, record)
         paths.stop.unlink(missing_ok=True)
-        kept = database or storage.journal(paths.journal)
-        _refuse_empty(kept, paths)
-        study = optuna.create_study(
-            study_name=record.name,
-            storage=kept,
-            sampler=sampler,
-            pruner=pruner,
-            directions=[objective.direction.value for objective in record.objectives],
-            load_if_exists=True,
-        )
-        _name_metrics(study, record)
-        yield record, study
+        yield record
+
+
+def refuse_anothers(kept: optuna.storages.BaseStorage, name: str, paths: StudyPaths) -> None:
+    """A database may hold a study of this name that is not this folder's. Raises ConfigError."""
+    known = known_record(paths)
+    for there in kept.get_all_studies():
+        if there.study_name == name and (_OWNER in there.user_attrs or kept.get_n_trials(there._study_id)):
+            _refuse_other_owner(there.user_attrs.get(_OWNER), name, known.created_at if known else None)
+
+
+def handle(
+    record: StudyRecord,
+    paths: StudyPaths,
+    kept: optuna.storages.BaseStorage,
+    *,
+    sampler: optuna.samplers.BaseSampler,
+    pruner: optuna.pruners.BasePruner,
+) -> optuna.Study:
+    """Optuna's, of a study that was opened. Raises ConfigError where its storage has forgotten it."""
+    _refuse_empty(kept, paths)
+    study = optuna.create_study(
+        study_name=record.name,
+        storage=kept,
+        sampler=sampler,
+        pruner=pruner,
+        directions=[objective.direction.value for objective in record.objectives],
+        load_if_exists=True,
+    )
+    if record.storage != JOURNAL:
+        _claim(study, record, paths)
+    _name_metrics(study, record)
+    return study
+
+
+def _claim(study: optuna.Study, record: StudyRecord, paths: StudyPaths) -> None:
+    """Writes into the database whose study it is. Raises ConfigError where somebody else was faster."""
+    if _OWNER not in study.user_attrs and not study.get_trials(deepcopy=False):
+        folder = str(paths.root.absolute())
+        study.set_user_attr(_OWNER, {"created_at": record.created_at, "host": processes.my_lease().host, "folder": folder})
+    _refuse_other_owner(study.user_attrs.get(_OWNER), record.name, record.created_at)
+
+
+def _refuse_other_owner(owner: Mapping[str, Any] | None, name: str, created_at: float | None) -> None:
+    if owner is None or owner["created_at"] != created_at:
+        whose = f"that of {owner['host']}:{owner['folder']}" if owner else "of another program"
+        raise ConfigError(f"study.name: the database holds a study {name} already, {whose}; give this one another name")
 
 
 def _refuse_empty(kept: optuna.storages.BaseStorage, paths: StudyPaths) -> None:

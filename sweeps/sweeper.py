@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import optuna
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
+from harness import passwords
 from harness.errors import ConfigError
 from harness.types import Direction
 from sweeps import storage
@@ -104,6 +106,7 @@ def _sweep_tasks(
         directions=[direction.value for direction in directions],
         load_if_exists=True,
     )
+    config = _without_passwords(config)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task_function, config=config)
     runner, at_once = _runner(launcher, options["n_jobs"], len(directions))
     folder = Path(str(OmegaConf.select(config, "hydra.sweep.dir")))
@@ -121,6 +124,19 @@ def _sweep_tasks(
     with contextlib.closing(runner.launcher) if isinstance(runner, StreamRunner) else contextlib.nullcontext():
         loop.run()
     write_results(study, folder / "optimization_results.yaml")
+
+
+def _without_passwords(config: DictConfig) -> DictConfig:
+    """Hydra writes the sweeper's own options into each job's folder, and composes them from the command line again for each job."""
+    url = OmegaConf.select(config, "hydra.sweeper.storage")
+    if not url or passwords.address(url) == url:
+        return config
+    clean = copy.deepcopy(config)
+    with flag_override(clean, ["readonly", "struct"], False):
+        typed = passwords.arguments(map(str, clean.hydra.overrides.hydra))
+        clean.hydra.overrides.hydra = [*typed, f"hydra.sweeper.storage='{passwords.address(url)}'"]
+        clean.hydra.sweeper.storage = passwords.address(url)
+    return clean
 
 
 def _runner(launcher: Launcher, n_jobs: int, directions: int) -> tuple[Runner, int]:

@@ -159,6 +159,10 @@ class TrialRunner:
             trial.stop = StopRequest(reason=reason, message=message, requested_at=time.time(), grace_s=grace_s)
             records.replace(trial.attempt.stop, trial.stop)
 
+    def stop_all(self, reason: Reason, message: str) -> None:
+        for number in self._trials:
+            self.stop(number, reason, message)
+
     def hurry(self) -> None:
         """Ends every engine by force: the user is in haste."""
         self._engines.hurry()

@@ -1,4 +1,4 @@
-"""`python dying_controller.py K FILE ARGUMENTS`: verl-sweep, killed just before its K-th change: of a file, a folder, or a process started.
+"""`python dying_controller.py K FILE ARGUMENTS`: verl-sweep, killed just before its K-th change: of file, folder, database or process.
 
 Every moment between two changes is just before one. With K = 0 it lives, and writes into FILE what its changes were, one line each.
 """
@@ -30,6 +30,23 @@ def dying(name: str, change: Callable[..., Any], last: int) -> Callable[..., Any
     return wrapper
 
 
+def dying_over_sql(last: int) -> None:
+    """A commit of what was written is a change, too; those of what was only read are none."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Connection, Engine
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def note(connection: Connection, cursor: object, statement: str, *rest: object) -> None:
+        word = statement.split(None, 1)[0].upper()
+        if word in ("INSERT", "UPDATE", "DELETE", "CREATE"):
+            connection.info["change"] = " ".join(statement.split()[:3])
+
+    @event.listens_for(Engine, "commit")
+    def commit(connection: Connection) -> None:
+        if "change" in connection.info:
+            dying("commit", lambda _: None, last)(connection.info.pop("change"))
+
+
 def main(last: int, told: Path) -> None:
     for owner, name in (
         (records, "_place"),
@@ -40,6 +57,8 @@ def main(last: int, told: Path) -> None:
         (subprocess.Popen, "__init__"),
     ):
         setattr(owner, name, dying(name, getattr(owner, name), last))
+    if any("hydra.sweeper.storage=" in word for word in sys.argv):
+        dying_over_sql(last)
     try:
         app.main()
     finally:

@@ -40,20 +40,20 @@ SAMPLE = (7, 16, 24, 25, 31, 47, 74)
 KILLED = -9
 
 
-def control(folder: Path, *, dies_at: int = 0) -> int:
+def control(folder: Path, *more: str, dies_at: int = 0) -> int:
     """One controller; its exit status."""
     program = [sys.executable, str(Path(__file__).parents[1] / "dying_controller.py"), str(dies_at), str(folder / "changes")]
     done = subprocess.run(
-        [*program, *STUDY], cwd=folder, env=commands.environment(folder), capture_output=True, text=True, timeout=commands.TIMEOUT_S
+        [*program, *STUDY, *more], cwd=folder, env=commands.environment(folder), capture_output=True, text=True, timeout=commands.TIMEOUT_S
     )
     assert done.returncode in (0, KILLED), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.returncode
 
 
-def history(study: StudyPaths) -> dict[str, Any]:
+def history(study: StudyPaths, kept: optuna.storages.BaseStorage | None = None) -> dict[str, Any]:
     """All that a study found, and how often it ran what."""
-    told = optuna.load_study(study_name=study.name, storage=storage.journal(study.journal)).trials
+    told = optuna.load_study(study_name=study.name, storage=kept or storage.journal(study.journal)).trials
     trials = study.trials()
     attempts = [attempt for trial in trials for attempt in trial.attempts()]
     return {

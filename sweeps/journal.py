@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 from harness.errors import ConfigError
 
 _Line = dict[str, Any]
-LEAST_BYTES = 4 * 2**20  # below it nothing is gained
+LEAST_BYTES = 2 * 2**20  # below it nothing is gained
 _GROWTH = 1.25  # rewritten when so much larger than after the last time
 
 

@@ -13,10 +13,10 @@ from rich.text import Text
 
 from harness.columns import STYLES, Column, grid
 from harness.digest import latest_and_best
-from harness.paths import StudyPaths
+from harness.paths import StudyPaths, TrialPaths
 from harness.status import StudyStatus
-from harness.trial_status import TrialStatus
-from harness.types import StudyRecord, TrialState
+from harness.trial_status import TrialStatus, read_quietly
+from harness.types import Failure, StudyRecord, TrialState
 from harness.wording import cause, definition, duration, exact, sparkline
 
 
@@ -56,6 +56,7 @@ def trial_block(study: StudyPaths, record: StudyRecord, trial: TrialStatus) -> R
         ("curve", Text(curve, style=STYLES[trial.state]) if curve else None),
         ("steps", Text(f"{trial.steps}/{trial.total_steps}" if trial.total_steps else str(trial.steps))),
         ("attempts", Text(str(trial.attempts))),
+        *((f"attempt {number}", _failure(failure)) for number, failure in failures(study.trial(trial.number))),
         ("time", Text(duration(trial.seconds)) if trial.seconds is not None else None),
         ("start-up", Text(duration(trial.startup_s)) if trial.startup_s is not None else None),
         ("slot", Text(f"{trial.slot}  {trial.engine or ''}") if trial.slot else None),
@@ -72,6 +73,19 @@ def trial_block(study: StudyPaths, record: StudyRecord, trial: TrialStatus) -> R
     knobs = [Text.assemble(f"{knob:<{longest}}  = ", (exact(value), "bold")) for knob, value in trial.params.items()]
     title = Text.assemble((f"trial {trial.number}", "bold"), f" of {record.name}")
     return Padding(Group(title, Text(), *knobs, Text(), rows), 1)
+
+
+def failures(trial: TrialPaths) -> list[tuple[int, Failure]]:
+    """The attempts of a trial that failed, and why."""
+    known = ((attempt.number, read_quietly(attempt.failure, Failure)) for attempt in trial.attempts())
+    return [(number, failure) for number, failure in known if failure is not None]
+
+
+def _failure(failure: Failure) -> Text:
+    """The class, the lines of the log that say it, and what the next attempt did otherwise."""
+    kind = failure.kind.value.replace("_", " ") + (f" of the {failure.part}" if failure.part else "")
+    mended = [f"again with {key}={value}" for key, value in failure.repair.items()]
+    return Text("\n").join([Text(kind, style="red"), *(Text(line, style="dim") for line in failure.lines), *map(Text, mended)])
 
 
 def _values(record: StudyRecord, trial: TrialStatus) -> list[str]:

@@ -295,6 +295,10 @@ def test_a_trial_without_gpu_memory_gets_other_throughput_settings_and_no_others
     assert training_digest(first) == training_digest(last)
     said = "trial-0000: out of GPU memory (actor): MemoryError: CUDA out of memory. Tried to allocate 16.00 GiB."
     assert f"{said}; again with {tokens}=8192" in ran.stdout
+    shown = commands.run("verl-study", "show", "mended", "0", cwd=tmp_path).stdout
+    assert "gpu memory of the actor" in shown
+    assert "MemoryError: CUDA out of memory. Tried to allocate 8.00 GiB." in shown
+    assert f"again with {tokens}=4096" in shown
 
 
 def test_only_the_best_trials_checkpoints_stay(tmp_path: Path) -> None:

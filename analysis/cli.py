@@ -105,6 +105,11 @@ def run(options: argparse.Namespace) -> int:
     except HarnessError as error:
         print(f"verl-study: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        print(f"verl-study: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

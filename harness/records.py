@@ -6,11 +6,13 @@ Logs of events and metrics are JSON lines: appended with one write, so that seve
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +23,7 @@ from harness.errors import RecordError
 from harness.types import Event
 
 SCHEMA = 1
+_END = b"...\n"  # of a YAML document; without it one that was torn between two lines would look whole
 T = TypeVar("T")
 
 
@@ -32,7 +35,7 @@ def encode(record: object) -> bytes:
 
 def encode_yaml(record: object) -> bytes:
     fields = msgspec.to_builtins({"schema": SCHEMA, "record": type(record).__name__, **asdict(record)})  # type: ignore[call-overload]
-    return _yaml(fields)
+    return _yaml(fields) + _END
 
 
 def write(path: Path, record: object) -> None:
@@ -61,7 +64,9 @@ def read(path: Path, kind: type[T]) -> T:
     try:
         fields = yaml.load(data, Loader=_Loader) if path.suffix == ".yaml" else msgspec.json.decode(data)  # noqa: S506 (a safe loader)
     except (msgspec.DecodeError, yaml.YAMLError) as error:
-        raise RecordError(f"not readable: {error}", path=path) from error
+        raise RecordError(f"not readable: {' '.join(str(error).split())}", path=path) from error
+    if path.suffix == ".yaml" and not data.endswith(_END):
+        raise RecordError("torn: its end is missing", path=path)
     version = fields.get("schema") if isinstance(fields, dict) else None
     if version != SCHEMA or fields.get("record") != kind.__name__:
         raise RecordError(f"expected {kind.__name__} of schema {SCHEMA}, found {_title(fields)}", path=path, version=version)
@@ -82,19 +87,26 @@ def read_if_there(path: Path, kind: type[T]) -> T | None:
 def append(path: Path, who: str, name: str, **data: Any) -> Event:
     """Appends an event, with this moment's time, in one write."""
     event = Event(at=time.time(), who=who, name=name, data=data)
-    with path.open("ab", buffering=0) as log:
-        log.write(msgspec.json.encode(event) + b"\n")
+    with path.open("ab+", buffering=0) as log:
+        log.write(_line_end(log) + msgspec.json.encode(event) + b"\n")
     return event
 
 
+def _line_end(log: FileIO) -> bytes:
+    """A line that a full disk or a crash tore is ended first: it would take the next one along."""
+    end = log.seek(0, os.SEEK_END)
+    if end == 0:
+        return b""
+    log.seek(end - 1)
+    return b"" if log.read(1) == b"\n" else b"\n"
+
+
 def events(path: Path) -> Iterator[Event]:
-    """Every whole event of the log, oldest first; a torn last line is left out, a missing log is an empty one."""
+    """Every whole event of the log, oldest first; torn lines are left out, a missing log is an empty one."""
     lines, _ = whole_lines(path, 0)
     for line in lines:
-        try:
+        with contextlib.suppress(msgspec.DecodeError):
             yield msgspec.json.decode(line, type=Event)
-        except msgspec.DecodeError as error:
-            raise RecordError(f"not an event: {line[:80]!r}", path=path) from error
 
 
 def whole_lines(path: Path, offset: int) -> tuple[list[bytes], int]:

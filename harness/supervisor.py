@@ -257,7 +257,7 @@ class Supervisor:
 
 
 def _was_taken(attempt: AttemptPaths) -> bool:
-    return any(event.name == "accepted" for event in records.events(attempt.events))
+    return attempt.metrics.exists() or any(event.name == "accepted" for event in records.events(attempt.events))
 
 
 def _describe(code: int) -> str:

@@ -146,6 +146,12 @@ class Slot:
     def name(self) -> str:
         return f"gpu:{'+'.join(self.gpus)}" if self.gpus else f"cpu:{self.index}"
 
+    @classmethod
+    def named(cls, name: str) -> Slot:
+        """The slot of that name; of one with GPUs its index is not known any more."""
+        kind, _, rest = name.partition(":")
+        return cls(index=0, gpus=tuple(rest.split("+"))) if kind == "gpu" else cls(index=int(rest))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialSpec:

@@ -92,9 +92,9 @@ class EnginePool:
 
     def gone(self, attempt: AttemptPaths) -> LiveEngine:
         """The engine that concluded an attempt and has ended since."""
-        number = [event.data["engine"] for event in records.events(attempt.events) if event.name == "given_slot"][-1]
-        spec = records.read(self.study.engine(number).command, EngineSpec)
-        return LiveEngine(paths=self.study.engine(number), slot=spec.slot, fingerprint=spec.fingerprint, serves=spec.serves, spent=True)
+        given = [event.data for event in records.events(attempt.events) if event.name == "given_slot"][-1]
+        paths, slot = self.study.engine(given["engine"]), Slot.named(given["slot"])
+        return LiveEngine(paths=paths, slot=slot, fingerprint="", serves=0, spent=True)
 
     def end_strays(self) -> None:
         """Ends adopted engines that train what nobody follows."""

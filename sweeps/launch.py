@@ -24,7 +24,7 @@ from harness.fingerprint import fingerprint
 from harness.launchers.base import EngineLauncher
 from harness.paths import StudyPaths
 from harness.types import Reason, StudyRecord, TrialResult, TrialState
-from sweeps import assets, storage, study
+from sweeps import assets, damage, storage, study
 from sweeps.compose import Composer
 from sweeps.config import Settings, read_settings, with_hydra
 from sweeps.loop import Loop, TooManyFailures
@@ -138,13 +138,14 @@ class _Launch:
         if to_be_made:  # now the files are there, and their own rules apply
             rehearse(self.composer, self.space, self.settings.objectives)
         with study.opened(asked, self.paths) as record, Spectator(self.paths) as spectator:
-            if self.settings.serves > 1 and self.n_trials > 1:
-                spectator.say(reuse_note(corners))
             interrupts = _Interrupts(spectator.say)
             structures: dict[str, Mapping[str, Any]] = {fingerprint(tree): tree for tree in corners}
 
             def course(kept: optuna.storages.BaseStorage) -> float | None:
                 handle = study.handle(record, self.paths, kept, sampler=self.sampler, pruner=self.pruner)
+                damage.refuse(self.paths, {trial.number for trial in handle.get_trials(deepcopy=False) if trial.state.is_finished()})
+                if interrupts.runner is None and self.settings.serves > 1 and self.n_trials > 1:
+                    spectator.say(reuse_note(corners))
                 interrupts.runner = TrialRunner(
                     self.paths, record, self.settings, self.composer, launcher, tracker, say=spectator.say, structures=structures
                 )

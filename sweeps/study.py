@@ -153,6 +153,8 @@ def refuse_mismatch(paths: StudyPaths, asked: StudyRecord) -> StudyRecord | None
     known = known_record(paths)
     if known is not None:
         refuse_another_question(known, asked)
+    elif any(trial.spec.exists() for trial in paths.trials()):
+        raise ConfigError(f"{paths.root} holds trials, but no {paths.record.name}; restore it, or give another study.name")
     _refuse_full_disk(paths.root)
     return known
 
@@ -173,7 +175,7 @@ def known_record(paths: StudyPaths) -> StudyRecord | None:
     try:
         return records.read_if_there(paths.record, StudyRecord)
     except RecordError as error:
-        raise ConfigError(f"{error}; give the new study another name with study.name=...") from error
+        raise ConfigError(f"{error}; restore it, or give the new study another name with study.name=...") from error
 
 
 def refuse_another_question(known: StudyRecord, asked: StudyRecord) -> None:

@@ -348,7 +348,7 @@ def _next_attempt(trial: TrialPaths) -> AttemptPaths:
 
 
 def _was_taken(attempt: AttemptPaths) -> bool:
-    return any(event.name == "accepted" for event in records.events(attempt.events))
+    return attempt.metrics.exists() or any(event.name == "accepted" for event in records.events(attempt.events))
 
 
 def _excused(attempt: AttemptPaths) -> int:

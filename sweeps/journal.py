@@ -7,6 +7,7 @@ trial is written anew as one line, which is what Optuna itself writes for a tria
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -58,7 +59,7 @@ class JournalFile(BaseJournalBackend):
                 file.seek(self._size)
                 written = file.write(data)
                 if written != len(data):
-                    raise OSError(28, "no space left for the journal", str(self.path))
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
                 os.fsync(file.fileno())
             except BaseException:
                 file.truncate(self._size)

@@ -26,9 +26,12 @@ from harness.types import (
     EngineResult,
     EngineSpec,
     Event,
+    Failure,
+    FailureKind,
     Lease,
     Limits,
     Objective,
+    Part,
     Reason,
     Reduction,
     RunState,
@@ -51,6 +54,7 @@ SPEC = AttemptSpec(
 )
 EXAMPLES: tuple[Any, ...] = (
     EngineResult(exit_code=None, killed=2, served=3, ended_at=1.5),
+    Failure(kind=FailureKind.GPU_MEMORY, lines=("a", "b"), part=Part.ACTOR, repair={"x.y": 1, "z": True}),
     SPEC,
     Assignment(attempt="trial-0001/attempt-0"),
     AttemptResult(state=RunState.FAILED, reason=Reason.CRASHED, message="öä\n'x'", ended_at=1.5, steps=3, exit_code=-9, forced=True),

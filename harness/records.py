@@ -65,11 +65,11 @@ def read(path: Path, kind: type[T]) -> T:
         fields = yaml.load(data, Loader=_Loader) if path.suffix == ".yaml" else msgspec.json.decode(data)  # noqa: S506 (a safe loader)
     except (msgspec.DecodeError, yaml.YAMLError) as error:
         raise RecordError(f"not readable: {' '.join(str(error).split())}", path=path) from error
-    if path.suffix == ".yaml" and not data.endswith(_END):
-        raise RecordError("torn: its end is missing", path=path)
     version = fields.get("schema") if isinstance(fields, dict) else None
     if version != SCHEMA or fields.get("record") != kind.__name__:
         raise RecordError(f"expected {kind.__name__} of schema {SCHEMA}, found {_title(fields)}", path=path, version=version)
+    if path.suffix == ".yaml" and not data.endswith(_END):
+        raise RecordError("torn: its end is missing", path=path)
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from analysis.find import find_study, find_trial
 from harness import records
 from harness.errors import ConfigError, RecordError
+from harness.lines import Place
 from harness.paths import AttemptPaths, StudyPaths
 from harness.status import StudyStatus, StudyWatch, find_studies, load_study, load_trial
 from harness.trial_status import TrialStatus, attempt_events, attempts_served, engine_paths, read_quietly
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 140  # of tables that are not read on a terminal
 FOLLOW_S = 0.2
+_CHUNK = 2**16
 _LOOKS_ALONE = 3  # without a living controller before `watch` gives up: one may just be taking over
 
 
@@ -133,26 +135,32 @@ def logs(outputs: Path, name: str, number: int, *, follow: bool, metrics: bool) 
     path, start, end = (attempt.metrics, 0, None) if metrics else _log_part(study, attempt)
     if not path.exists() and not follow:
         raise ConfigError(f"trial {number} has written no {'metrics' if metrics else 'log'} yet; -f waits for it")
-    with_end = _copy(path, start, end)
-    while follow and end is None and not attempt.result.exists():
+    place = Place(start)
+    _copy(path, place, end)
+    while follow and end is None and not (attempt.result.exists() or attempt.trial.result.exists()):
         time.sleep(FOLLOW_S)
-        with_end = _copy(path, with_end, None)
+        _copy(path, place, None)
     if follow:
-        _copy(path, with_end, end)
+        _copy(path, place, end)
 
 
-def _copy(path: Path, start: int, end: int | None) -> int:
-    """Prints the bytes from `start`; returns where the next call goes on."""
+def _copy(path: Path, place: Place, end: int | None) -> None:
+    """Prints the bytes from the place to `end`, or to where the file ends now; as they are, whatever they are."""
     try:
-        with path.open("rb") as log:
-            log.seek(start)
-            while chunk := log.read(2**16 if end is None else min(2**16, max(end - start, 0))):
-                sys.stdout.buffer.write(chunk)
-                start += len(chunk)
+        log = path.open("rb", buffering=0)
     except FileNotFoundError:
-        return start
+        return
+    with log:
+        stat = os.fstat(log.fileno())
+        if not place.find(stat):
+            print(f"verl-study: {path.name} was begun anew", file=sys.stderr)
+        log.seek(place.offset)
+        left = (stat.st_size if end is None else min(end, stat.st_size)) - place.offset
+        while left > 0 and (chunk := log.read(min(_CHUNK, left))):
+            sys.stdout.buffer.write(chunk)
+            place.offset += len(chunk)
+            left -= len(chunk)
     sys.stdout.buffer.flush()
-    return start
 
 
 def _log_part(study: StudyPaths, attempt: AttemptPaths) -> tuple[Path, int, int | None]:

@@ -156,14 +156,16 @@ def _style(trial: TrialStatus) -> str:
 
 
 def grid(columns: Sequence[Column], width: int) -> Table:
-    """The columns that fit; no cell ever wraps."""
+    """The columns that fit; no cell ever wraps, and what stands in square brackets is no markup."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
     table.header_style, table.border_style = "dim", "bright_black"
     chosen = fitting(columns, width)
     for column in chosen:
-        table.add_column(column.title, justify="right" if column.right else "left", style=column.style, no_wrap=True, overflow="ellipsis")
+        table.add_column(
+            Text(column.title), justify="right" if column.right else "left", style=column.style, no_wrap=True, overflow="ellipsis"
+        )
     for cells in zip(*(column.cells for column in chosen), strict=True):
-        table.add_row(*cells)
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
     return table
 
 

@@ -30,6 +30,7 @@ BEST_LR, BEST_KL, BEST_N = 3e-5, 3e-3, 16  # where the curve is highest
 _FOREVER_S = 3600.0
 _CHECKPOINT_BYTES = 2**16
 _MOST_TOKENS = 5000  # of one micro-batch that the drill has memory for
+_NOISE = b'\x1b[32m(TaskRunner pid=1) step\xff\n{"step": 1, "da\n[]\n' + b"\0" * 2**21 + b"\n"
 
 
 class Mode(StrEnum):
@@ -43,6 +44,7 @@ class Mode(StrEnum):
     HANG = "hang"  # stops in the middle of a step and hears only signals
     NAN = "nan"  # the reward becomes NaN
     SILENT = "silent"  # trains on and logs nothing
+    NOISY = "noisy"  # writes what is no metric line among those that are
     DEAF = "deaf"  # hears neither the stop request nor SIGTERM
     FORKING = "forking"  # leaves children in sessions of their own, deaf to SIGTERM
     UNREADY = "unready"  # cannot stand by
@@ -179,6 +181,8 @@ def serve(desk: AttemptDesk) -> None:
             if settings.mode is not Mode.OK and step >= settings.at * knob.steps:
                 _MISBEHAVE[settings.mode](desk)
             time.sleep(settings.step_s)
+            if settings.mode is Mode.NOISY:
+                log.write(_NOISE)
             if settings.mode is not Mode.SILENT:
                 log.write(msgspec.json.encode({"step": step, "data": metrics(knob, settings, step, draw)}) + b"\n")
             request = desk.stop_request()
@@ -238,6 +242,7 @@ _MISBEHAVE: dict[Mode, Callable[[AttemptDesk], None]] = {
     Mode.FORKING: _fork,
     Mode.NAN: _train_on,
     Mode.SILENT: _train_on,
+    Mode.NOISY: _train_on,
     Mode.UNREADY: _train_on,
     Mode.UNTRUSTED: _train_on,
 }

@@ -18,6 +18,7 @@ from typing import Any
 from harness import processes, records
 from harness.errors import RecordError
 from harness.paths import AttemptPaths, EnginePaths
+from harness.plain import plain
 from harness.types import AttemptResult, AttemptSpec, EngineSpec, Lease, Reason, RunState, StopRequest
 
 POLL_S = 0.05
@@ -52,7 +53,7 @@ class AttemptDesk:
 
     def conclude(self, state: RunState, reason: Reason, message: str, *, steps: int) -> None:
         """Writes the result, once; the process may serve another attempt afterwards."""
-        result = AttemptResult(state=state, reason=reason, message=message, ended_at=time.time(), steps=steps)
+        result = AttemptResult(state=state, reason=reason, message=plain(message), ended_at=time.time(), steps=steps)
         records.write(self.paths.result, result)
 
     def ready(self) -> None:

@@ -11,6 +11,8 @@ from itertools import pairwise
 from harness.errors import MissingMetric, NonFiniteMetric
 from harness.types import Direction, MetricPoint, Objective, Reduction
 
+_NAMES = 1000  # of metrics, remembered for a message
+
 
 @dataclass(slots=True)
 class Curve:
@@ -25,7 +27,8 @@ class Curve:
 
         Several names that match the pattern (one a data source, say) count as their mean; a later line of the same step replaces the value.
         """
-        self.seen.update(point.values)
+        if len(self.seen) < _NAMES:
+            self.seen.update(point.values)
         matches = {name: value for name, value in point.values.items() if matches_pattern(name, self.objective.metric)}
         if not matches:
             return None

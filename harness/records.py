@@ -20,6 +20,7 @@ import msgspec
 import yaml
 
 from harness.errors import RecordError
+from harness.lines import LineReader
 from harness.types import Event
 
 SCHEMA = 1
@@ -102,23 +103,15 @@ def _line_end(log: FileIO) -> bytes:
 
 
 def events(path: Path) -> Iterator[Event]:
-    """Every whole event of the log, oldest first; torn lines are left out, a missing log is an empty one."""
-    lines, _ = whole_lines(path, 0)
-    for line in lines:
-        with contextlib.suppress(msgspec.DecodeError):
-            yield msgspec.json.decode(line, type=Event)
+    """Every event of the log that can be read, oldest first; a missing log is an empty one."""
+    return new_events(LineReader(path))
 
 
-def whole_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
-    """The complete lines behind `offset` bytes, and the offset behind them; a line that is still being written waits."""
-    try:
-        with path.open("rb") as log:
-            log.seek(offset)
-            data = log.read()
-    except FileNotFoundError:
-        return [], offset
-    end = data.rfind(b"\n") + 1
-    return [line for line in data[:end].splitlines() if line.strip()], offset + end
+def new_events(log: LineReader) -> Iterator[Event]:
+    """Those behind the last call's. What a full disk or a crash tore is left out: an attempt does not end for a line about it."""
+    for line in log.new_lines():
+        with contextlib.suppress(ValueError, RecursionError):
+            yield _EVENT.decode(line)
 
 
 def _place(path: Path, data: bytes, *, replace: bool) -> None:
@@ -147,6 +140,7 @@ def _title(fields: object) -> str:
     return f"{fields.get('record', 'no record')} of schema {fields.get('schema')}"
 
 
+_EVENT = msgspec.json.Decoder(Event)
 # libyaml is ten times faster than the Python loader on verl's thousand-line tree, but not in every build of PyYAML.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

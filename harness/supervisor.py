@@ -266,13 +266,9 @@ def _describe(code: int) -> str:
 
 def _last_step(attempt: AttemptPaths) -> int:
     # Imported at the end of an attempt only: it is not needed to supervise.
-    from harness.errors import RecordError
     from harness.metrics import MetricReader
 
-    try:
-        return max((point.step for point in MetricReader(attempt.metrics).new_points()), default=0)
-    except RecordError:
-        return 0
+    return max((point.step for point in MetricReader(attempt.metrics).new_points()), default=0)
 
 
 def _size(path: Path) -> int:

@@ -5,7 +5,6 @@ Whatever is torn, missing or still being written counts as not there yet.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import socket
 from collections.abc import Iterable, Sequence
@@ -13,20 +12,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from harness import processes, records
 from harness.engine import Assignment
 from harness.errors import RecordError
+from harness.lines import LineReader
 from harness.metrics import parse
 from harness.objective import matches_pattern
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths, TrialPaths
+from harness.plain import plain
 from harness.types import AttemptResult, EngineSpec, Event, Lease, MetricPoint, Params, Reason, TrialResult, TrialSpec, TrialState
 
 T = TypeVar("T")
 NOBODY = "nobody is running it"
 INTERRUPTED = "interrupted; the study goes on with it when it is launched again"
 _TOTAL_STEPS = "trainer.total_training_steps"
+_NAMES = 10_000  # of metrics, remembered at most
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,9 +113,9 @@ class TrialWatch:
             status,
             state=result.state,
             reason=result.reason,
-            message=result.message,
+            message=plain(result.message),
             values=result.values,
-            curve=tuple(last.curve) if last else (),
+            curve=last.curve if last else (),
             first_step=last.first_step if last else 0,
             steps=result.steps,
             attempts=result.attempts,
@@ -140,7 +140,7 @@ class TrialWatch:
             status,
             state=TrialState.RUNNING,
             message=status.message or (self._deserted_words() if deserted else ""),
-            curve=tuple(last.curve),
+            curve=last.curve,
             first_step=last.first_step,
             steps=last.steps,
             attempts=len(attempts),
@@ -185,12 +185,15 @@ class AttemptWatch:
     training: Event | None = None
     heard: bool = False
     heard_at: float = 0.0  # the time of the last event
-    curve: list[tuple[int, float]] = field(default_factory=list)
     first_step: int = 0
     steps: int = 0
-    _read_events: int = 0  # bytes
-    _read_metrics: int = 0
+    _values: dict[int, float] = field(default_factory=dict)  # by step: a later line of a step replaces its value
+    _events: LineReader = field(init=False)
+    _metrics: LineReader = field(init=False)
     _matching: dict[str, bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._events, self._metrics = LineReader(self.paths.events), LineReader(self.paths.metrics)
 
     @property
     def slot(self) -> str | None:
@@ -205,6 +208,11 @@ class AttemptWatch:
     @property
     def startup_s(self) -> float | None:
         return max(self.training.at - self.given.at, 0.0) if self.given and self.training else None
+
+    @property
+    def curve(self) -> tuple[tuple[int, float], ...]:
+        """(step, value), ascending, in whatever order they were logged."""
+        return tuple(sorted(self._values.items()))
 
     def follow(self) -> None:
         self.follow_events()
@@ -226,34 +234,33 @@ class AttemptWatch:
             return self.heard_at
 
     def new_events(self) -> list[Event]:
-        lines, self._read_events = records.whole_lines(self.paths.events, self._read_events)
-        found: list[Event] = []
-        for line in lines:
-            with contextlib.suppress(msgspec.MsgspecError):
-                found.append(_EVENT.decode(line))
-        return found
+        return list(records.new_events(self._events))
 
     def _follow_metrics(self) -> None:
         """A line of verl's holds a hundred values, and most lines hold no validation: of those only the first and the last are parsed."""
-        lines, self._read_metrics = records.whole_lines(self.paths.metrics, self._read_metrics)
-        for index, line in enumerate(lines):
-            if not self.first_step or index == len(lines) - 1 or _literal(self.metric) in line:
-                with contextlib.suppress(msgspec.MsgspecError):
-                    self._take(parse(line))
+        last, literal = b"", _literal(self.metric)
+        for line in self._metrics.new_lines():
+            if not self.first_step or literal in line:
+                self._take(parse(line))
+            last = line
+        if last and literal not in last:
+            self._take(parse(last))
 
-    def _take(self, point: MetricPoint) -> None:
+    def _take(self, point: MetricPoint | None) -> None:
+        if point is None:
+            return
         self.heard = True
         self.first_step = self.first_step or point.step
         self.steps = max(self.steps, point.step)
         values = [value for name, value in point.values.items() if self._matches(name)]
         if not values:
             return
-        if self.curve and self.curve[-1][0] == point.step:
-            self.curve.pop()  # a later line of the same step replaces the value
-        self.curve.append((point.step, sum(values) / len(values)))
+        self._values[point.step] = sum(values) / len(values)
 
     def _matches(self, name: str) -> bool:
         if name not in self._matching:
+            if len(self._matching) >= _NAMES:
+                self._matching.clear()
             self._matching[name] = matches_pattern(name, self.metric)
         return self._matching[name]
 
@@ -306,6 +313,3 @@ def read_quietly(path: Path, kind: type[T]) -> T | None:
         return records.read(path, kind)
     except (OSError, RecordError):
         return None
-
-
-_EVENT = msgspec.json.Decoder(Event)

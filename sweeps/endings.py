@@ -10,6 +10,7 @@ from harness.errors import MissingMetric
 from harness.failures import likeness
 from harness.objective import Curve
 from harness.paths import AttemptPaths, TrialPaths
+from harness.plain import plain
 from harness.trial_status import AttemptWatch
 from harness.types import AttemptResult, Failure, Reason, RunState, TrialState
 from sweeps import failing
@@ -37,7 +38,7 @@ def _completed(curves: Sequence[Curve], result: AttemptResult) -> Outcome:
     try:
         values = tuple(curve.value() for curve in curves)
     except MissingMetric as error:
-        return Outcome(state=TrialState.FAIL, reason=Reason.NO_METRIC, message=str(error))
+        return Outcome(state=TrialState.FAIL, reason=Reason.NO_METRIC, message=plain(str(error)))
     return Outcome(state=TrialState.COMPLETE, reason=Reason.FINISHED, message=result.message, values=values)
 
 

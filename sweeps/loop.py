@@ -208,11 +208,13 @@ class Loop:
         if len(self.study.directions) > 1 or number in self._doomed:
             return  # Optuna has no pruning for several objectives
         trial, known = self._running[number], self._reported.setdefault(number, set())
+        last = max(known, default=-1)
         for step, value in points:
             if step not in known:
                 known.add(step)
+                last = max(last, step)
                 trial.report(value, step)
-            elif step < max(known):
+            elif step < last:
                 continue  # of the last one it may not be known what the pruner said
             if not ended and self._stopping is None and trial.should_prune():
                 self._doomed.add(number)

@@ -56,6 +56,7 @@ class LiveTrial:
     excused: int  # earlier attempts that say nothing about the trial
     adopted: bool = False  # was asked for by a controller that is gone
     steps: int = 0
+    told_of_lines: bool = False  # that cannot be read
     stop: StopRequest | None = None
     trouble: Outcome | None = None  # decided here, while the engine still has to end
     failure: Failure | None = None  # of the present attempt
@@ -278,6 +279,10 @@ class TrialRunner:
                 break
             if values[0] is not None:
                 new.append((point.step, values[0]))
+        if trial.metrics.left_out and not trial.told_of_lines:
+            trial.told_of_lines = True
+            path = trial.metrics.path.relative_to(self.study.root)
+            self.say(f"trial {trial.spec.number}: {path} holds lines that are no metrics; they are left out")
         return new
 
     def _curve(self, objective: Objective, attempts: Iterable[AttemptPaths]) -> Curve:

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from harness import command, processes, records
 from harness.engine import Assignment
 from harness.inside import prepare
+from harness.lines import LineReader
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths
 from harness.types import AttemptResult, AttemptSpec, Limits, Reason, Slot, StopRequest, TrialSpec
 
@@ -51,7 +52,7 @@ class RigAttempt:
         """Step -> metrics."""
         rows: dict[int, dict[str, float]] = {}
         if self.paths.metrics.exists():
-            for line in records.whole_lines(self.paths.metrics, 0)[0]:
+            for line in LineReader(self.paths.metrics).new_lines():
                 row = json.loads(line)
                 rows.setdefault(row["step"], {}).update(row["data"])
         return rows

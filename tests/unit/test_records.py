@@ -267,6 +267,13 @@ def test_a_line_that_was_torn_takes_no_later_one_along(tmp_path: Path) -> None:
     assert list(records.events(path)) == [first, *later]
 
 
+def test_a_line_that_is_no_event_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"no": "event"}\n{"at": 17\n\xff\n')
+    event = records.append(path, "engine", "training")
+    assert list(records.events(path)) == [event]
+
+
 def append_many(path: Path, who: str) -> None:
     for number in range(200):
         records.append(path, who, "x" * 300, number=number)

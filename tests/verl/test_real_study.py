@@ -47,7 +47,7 @@ def study(finished: tuple[StudyPaths, subprocess.CompletedProcess[str]]) -> Stud
 
 
 def points(trial: TrialPaths) -> list[MetricPoint]:
-    return MetricReader(trial.attempt(0).metrics).new_points()
+    return list(MetricReader(trial.attempt(0).metrics).new_points())
 
 
 def lr(trial: TrialPaths) -> float:

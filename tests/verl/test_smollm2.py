@@ -19,7 +19,7 @@ def test_smollm2_answers_more_sums_after_a_few_steps_than_before(tmp_path: Path)
     assert done.returncode == 0, done.stdout + done.stderr
     study = StudyPaths(tmp_path / "outputs" / "smollm2")
     assert results(study)[0].state is TrialState.COMPLETE
-    points = MetricReader(study.trial(0).attempt(0).metrics).new_points()
+    points = list(MetricReader(study.trial(0).attempt(0).metrics).new_points())
     accuracy = [value for point in points for name, value in point.values.items() if name.startswith("val-core/") and "/acc/" in name]
     reward = [point.values["critic/score/mean"] for point in points if "critic/score/mean" in point.values]
     correlation = [value for point in points for name, value in point.values.items() if name.endswith("rollout_actor_probs_pearson_corr")]

@@ -13,6 +13,7 @@ HarnessError
     RunTimeout
     RunStalled
   StorageLost                   carries whether waiting can help; what runs goes on
+  NoSpaceForCheckpoint          carries the folder, the bytes that were wanted and those that are free
   StudyInterrupted              exit status 130; the same command goes on
   MetricError
     MissingMetric               carries the names that were seen
@@ -109,6 +110,19 @@ class StorageLost(HarnessError):
     def __init__(self, message: str, *, may_come_back: bool) -> None:
         super().__init__(message)
         self.may_come_back = may_come_back
+
+
+class NoSpaceForCheckpoint(HarnessError):
+    """The disk does not hold another checkpoint."""
+
+    def __init__(self, folder: Path, *, wanted_bytes: int, free_bytes: int) -> None:
+        super().__init__(
+            f"no space for a checkpoint: {folder} needs {wanted_bytes / 2**30:.2f} GiB more and its disk has {free_bytes / 2**30:.2f} GiB "
+            "free; free some, set trainer.max_actor_ckpt_to_keep, or a larger trainer.save_freq"
+        )
+        self.folder = folder
+        self.wanted_bytes = wanted_bytes
+        self.free_bytes = free_bytes
 
 
 class StudyInterrupted(HarnessError):

@@ -25,6 +25,7 @@ from harness.types import AttemptResult, EngineSpec, Event, Lease, MetricPoint, 
 T = TypeVar("T")
 NOBODY = "nobody is running it"
 INTERRUPTED = "interrupted; the study goes on with it when it is launched again"
+NOTABLE = ("torn_checkpoint", "no_checkpoint")  # events of an attempt that carry a message
 _TOTAL_STEPS = "trainer.total_training_steps"
 _NAMES = 10_000  # of metrics, remembered at most
 
@@ -139,7 +140,7 @@ class TrialWatch:
         return replace(
             status,
             state=TrialState.RUNNING,
-            message=status.message or (self._deserted_words() if deserted else ""),
+            message=status.message or (self._deserted_words() if deserted else last.note),
             curve=last.curve,
             first_step=last.first_step,
             steps=last.steps,
@@ -183,6 +184,7 @@ class AttemptWatch:
     given: Event | None = None  # when it first got a slot
     placed: Event | None = None  # when it last did: an engine may close, or die, before it takes an attempt
     training: Event | None = None
+    note: str = ""  # what a user should know of it while it runs
     heard: bool = False
     heard_at: float = 0.0  # the time of the last event
     first_step: int = 0
@@ -225,6 +227,8 @@ class AttemptWatch:
                 self.given, self.placed = self.given or event, event
             elif event.name == "training":
                 self.training = event
+            elif event.name in NOTABLE:
+                self.note = str(event.data.get("message", ""))
 
     def last_sign_at(self) -> float:
         """When the attempt last wrote something."""

@@ -193,5 +193,5 @@ def _trial_changes(earlier: TrialStatus | None, trial: TrialStatus, objectives: 
         yield step_line(trial.number, step, trial.total_steps, objectives[0].metric, value)
     if trial.state.ended:
         yield ended_line(trial, objectives)
-    elif trial.deserted and not (earlier and earlier.deserted):
+    elif trial.message and trial.state is TrialState.RUNNING and not (earlier and earlier.message == trial.message):
         yield f"trial {trial.number}: {trial.message}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import failures, preflight, records
-from harness.errors import ConfigError, RecordError
+from harness.errors import ConfigError
 from harness.metrics import MetricReader
 from harness.paths import AttemptPaths, EnginePaths
 from harness.repairs import repair, repaired
@@ -91,8 +91,7 @@ def _log(attempt: AttemptPaths, log: Path) -> str:
 
 
 def _last_metrics(attempt: AttemptPaths) -> Mapping[str, float] | None:
-    try:
-        points = MetricReader(attempt.metrics).new_points()
-    except RecordError:
-        return None
-    return points[-1].values if points else None
+    last = None
+    for last in MetricReader(attempt.metrics).new_points():
+        pass
+    return last.values if last is not None else None

@@ -5,8 +5,12 @@ The configuration keeps `trainer_mode: sync`: verl treats a mode of any other na
 
 from __future__ import annotations
 
+import json
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -14,7 +18,9 @@ import transfer_queue
 from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
+from harness import checkpoints, records
 from harness.engine import AttemptDesk
+from harness.errors import NoSpaceForCheckpoint
 from harness.inside.replay import OrderedReplayBuffer
 from harness.inside.workers import ActorWorker, CriticWorker, Restored
 from harness.types import Reason, StopRequest
@@ -87,6 +93,8 @@ class AttemptTrainer(PPOTrainerSync):
         self.phases: dict[str, float] = {}  # seconds
         self._since = time.monotonic()
         self._first_step: int | None = None
+        self._checkpoints = Path(config.trainer.default_local_dir)
+        self._checkpoint_bytes = 0  # of the first one
         self._saved: int | None = None  # the step of the last checkpoint
         if isinstance(self.replay_buffer, OrderedReplayBuffer):
             self.replay_buffer.while_waiting = self._while_waiting
@@ -124,6 +132,7 @@ class AttemptTrainer(PPOTrainerSync):
             restored += self.critic_wg.retarget(self.config.critic, seed)
         if any(answer.now != answer.first for answer in restored):
             raise Untrusted("the weights of the actor, the reference or the critic differ from the engine's first ones")
+        self._checkpoint_bytes = sum(answer.checkpoint_bytes for answer in restored)
         bytes_now = [answer.device_bytes for answer in restored]
         if self.boot.device_bytes is None:
             self.boot.device_bytes = bytes_now
@@ -151,7 +160,10 @@ class AttemptTrainer(PPOTrainerSync):
         if self.global_steps < self.total_training_steps:
             self.stop = self.desk.stop_request()
         if self._is_to_be_continued() and self._saved != self.global_steps:
-            self._save_checkpoint()  # here, where verl itself would: the rollout sleeps
+            try:
+                self._save_checkpoint()  # here, where verl itself would: the rollout sleeps
+            except NoSpaceForCheckpoint as error:  # the trial goes on from an earlier one
+                self.desk.event("no_checkpoint", step=self.global_steps, message=str(error))
         super().on_step_end()
         if self.stop is not None:
             self.total_training_steps: int = self.global_steps  # verl logs this step, then leaves its loop
@@ -160,15 +172,83 @@ class AttemptTrainer(PPOTrainerSync):
         """Whether the attempt is only interrupted: the trial goes on with this checkpoint, whatever `save_freq` says."""
         return self.stop is not None and self.stop.reason is Reason.INTERRUPTED
 
+    def _load_checkpoint(self) -> None:
+        """The newest one that is whole, whatever verl's own note says, which names one that was never finished just as well."""
+        if self._saves_later:
+            super()._load_checkpoint()
+            return
+        trainer = self.config.trainer
+        newest = next(iter(checkpoints.complete(self._checkpoints)), None)
+        torn = checkpoints.torn(self._checkpoints, after=newest.step if newest is not None else 0)
+        trainer.resume_mode, trainer.resume_from_path = ("resume_path", str(newest.path)) if newest is not None else ("disable", None)
+        if torn:
+            place = f"goes on from step {newest.step}" if newest is not None else "begins anew"
+            self.desk.event("torn_checkpoint", message=f"{place}: {'; '.join(torn)}")
+        super()._load_checkpoint()
+        if newest is None:
+            return
+        self.desk.event("resumed", step=newest.step)
+        # What is known of this step is not measured again; what its attempt did not live to measure is.
+        if not trainer.get("val_only", False):
+            trainer.val_before_train = self._owes_validation(newest.step)
+
+    def _owes_validation(self, step: int) -> bool:
+        """Whether a validation follows this step and no attempt has logged it."""
+        frequency = self.config.trainer.test_freq
+        if frequency <= 0 or (step % frequency and step < self.total_training_steps):
+            return False
+        lines = (line for attempt in self.desk.paths.trial.attempts() for line in records.whole_lines(attempt.metrics, 0)[0])
+        rows = (json.loads(line) for line in lines if b"val-" in line)
+        return not any(row["step"] == step and any(name.startswith("val-") for name in row["data"]) for row in rows)
+
     def _save_checkpoint(self) -> None:
-        super()._save_checkpoint()
+        """Raises NoSpaceForCheckpoint, rather than leave a torn one."""
+        if self._saves_later:
+            super()._save_checkpoint()
+        else:
+            self._save_whole()
         self._saved = self.global_steps
         self.desk.event("checkpoint", step=self.global_steps)
+
+    def _save_whole(self) -> None:
+        wanted = checkpoints.prepare(self._checkpoints, self.global_steps, self._checkpoint_bytes)
+        self.desk.event("saving", step=self.global_steps)
+        try:
+            with _retention_off(self.config.trainer):
+                super()._save_checkpoint()
+        except Exception as error:
+            checkpoints.remove(checkpoints.folder_of(self._checkpoints, self.global_steps))
+            try:
+                checkpoints.refuse_if_full(self._checkpoints, wanted)
+            except NoSpaceForCheckpoint as full:  # somebody else was faster
+                raise full from error
+            raise
+        checkpoints.seal(self._checkpoints, self.global_steps)
+        if (number := self._to_be_kept()) is not None:
+            checkpoints.keep_newest(self._checkpoints, number)
+
+    @property
+    def _saves_later(self) -> bool:
+        """Whether a save goes on behind the next steps (Megatron's `async_save`): verl's own bookkeeping, which follows it, has to do."""
+        return bool(self.config.actor_rollout_ref.actor.get("checkpoint", {}).get("async_save", False))
+
+    def _to_be_kept(self) -> int | None:
+        """How many checkpoints at most; one is kept or removed whole, the actor's part with the critic's."""
+        trainer = self.config.trainer
+        if trainer.get("remove_previous_ckpt_in_save", False):
+            return 1
+        limits = [trainer.get("max_actor_ckpt_to_keep")] + ([trainer.get("max_critic_ckpt_to_keep")] if self.use_critic else [])
+        return max(limits) if all(limit is not None and limit > 0 for limit in limits) else None
 
     def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         super()._compute_metrics(batch, metrics, *args, **kwargs)
         if self.global_steps == self._first_step:
-            self._check_first_step(batch, metrics)
+            try:
+                self._check_first_step(batch, metrics)
+            except Untrusted:
+                if self._saved is not None:  # another engine must not go on from it
+                    checkpoints.remove(checkpoints.folder_of(self._checkpoints, self._saved))
+                raise
 
     def _check_first_step(self, batch: Any, metrics: dict[str, Any]) -> None:
         """Before it is logged. Raises Untrusted where the rollout had other weights or other settings than the actor."""
@@ -201,3 +281,15 @@ class AttemptTrainer(PPOTrainerSync):
         for partition, keys in left.items():
             transfer_queue.kv_clear(keys=keys, partition_id=partition)
         return sum(map(len, left.values()))
+
+
+@contextmanager
+def _retention_off(trainer: Any) -> Iterator[None]:
+    """verl removes the checkpoint before when the actor of the new one is written, and in a warm engine even another trial's."""
+    off = {"max_actor_ckpt_to_keep": None, "max_critic_ckpt_to_keep": None, "remove_previous_ckpt_in_save": False}
+    before = {name: trainer[name] for name in off if name in trainer}
+    trainer.update({name: off[name] for name in before})
+    try:
+        yield
+    finally:
+        trainer.update(before)

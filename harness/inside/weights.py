@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import torch
@@ -21,6 +22,12 @@ class FirstWeights:
         for name, tensor in _tensors(module):
             tensor.copy_(self._kept[name])
         return checksum_of(module)
+
+
+def checkpoint_bytes(module: torch.nn.Module) -> int:
+    """What a checkpoint of it takes at least: all of it, and Adam's two moments of what is trained; of this rank's shards."""
+    tensors = itertools.chain(module.parameters(), module.buffers())
+    return sum(_local(tensor).numel() * tensor.element_size() * (3 if tensor.requires_grad else 1) for tensor in tensors)
 
 
 def checksum_of(module: torch.nn.Module) -> int:
@@ -48,5 +55,9 @@ def _tensors(module: torch.nn.Module) -> Iterable[tuple[str, torch.Tensor]]:
     """Every parameter and buffer: this rank's shard of it."""
     for named in (module.named_parameters(), module.named_buffers()):
         for name, tensor in named:
-            local = tensor.detach()
-            yield name, local.to_local() if hasattr(local, "to_local") else local
+            yield name, _local(tensor.detach())
+
+
+def _local(tensor: torch.Tensor) -> torch.Tensor:
+    shard: torch.Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return shard

@@ -20,7 +20,7 @@ from verl.utils.import_utils import import_external_libs
 from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker, TrainingWorkerConfig
 from verl.workers.utils.losses import ppo_loss, value_loss
 
-from harness.inside.weights import FirstWeights, checksum_of
+from harness.inside.weights import FirstWeights, checkpoint_bytes, checksum_of
 
 HEAD_SEED = 0  # of a critic's new last layer: the same in every engine, whichever attempt it was started for
 
@@ -32,6 +32,7 @@ class Restored:
     first: tuple[int, ...]  # checksums of the weights when the engine was built
     now: tuple[int, ...]
     device_bytes: int  # allocated on the accelerator
+    checkpoint_bytes: int  # what this rank would write
 
 
 class ActorWorker(ActorRolloutRefWorker):
@@ -56,7 +57,12 @@ class ActorWorker(ActorRolloutRefWorker):
         now = self._first.restore(self.actor.engine.module)
         _start_anew(self.actor, actor.optim)
         seed_process(seed)
-        return Restored(first=(self._first.checksum, self._reference), now=(now, _checksum_of(self.ref)), device_bytes=_device_bytes())
+        return Restored(
+            first=(self._first.checksum, self._reference),
+            now=(now, _checksum_of(self.ref)),
+            device_bytes=_device_bytes(),
+            checkpoint_bytes=checkpoint_bytes(self.actor.engine.module),
+        )
 
 
 class CriticWorker(TrainingWorker):
@@ -82,7 +88,12 @@ class CriticWorker(TrainingWorker):
         now = self._first.restore(self.engine.module)
         _start_anew(self, critic.optim)
         seed_process(seed)
-        return Restored(first=(self._first.checksum,), now=(now,), device_bytes=_device_bytes())
+        return Restored(
+            first=(self._first.checksum,),
+            now=(now,),
+            device_bytes=_device_bytes(),
+            checkpoint_bytes=checkpoint_bytes(self.engine.module),
+        )
 
 
 def seed_process(seed: int | None) -> None:

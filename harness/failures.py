@@ -35,6 +35,7 @@ def _sign(kind: FailureKind, *patterns: str) -> _Sign:
 
 
 _CAUSES = (  # the first that is found counts
+    _sign(FailureKind.GPU_BUSY, r"Error in memory profiling"),  # vLLM measures, and somebody else frees or takes memory meanwhile
     _sign(
         FailureKind.CHECKPOINT_SPACE,
         r"no space for a checkpoint",
@@ -48,7 +49,9 @@ _CAUSES = (  # the first that is found counts
     _sign(
         FailureKind.GPU_MEMORY,
         r"(?:CUDA|NPU|HIP) out of memory",
-        r"CUDA error: out of memory",
+        r"(?i:CUDA (?:driver )?error: out of memory)",
+        r"Triton Error \[CUDA\]: out of memory",
+        r"Cuda failure 2\b",  # NCCL's words
         r"CUBLAS_STATUS_ALLOC_FAILED",
         r"less than desired GPU memory utilization",
         r"No available memory for the cache blocks",
@@ -127,6 +130,7 @@ _CONSEQUENCES = (
         r"Failed to connect to GCS",
         r"\bRpcError\b",
         r"\bsignal SIG(?:KILL|TERM|INT|HUP)\b",
+        r"'EngineCore\w*': -(?:9|15)\b",
     ),
 )
 _ECHO = re.compile(  # of an exception that another process has raised

@@ -5,7 +5,6 @@ Whatever is torn, missing or still being written counts as not there yet.
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,21 +12,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from harness import processes, records
+from harness.attempt_watch import AttemptWatch, stitched
 from harness.engine import Assignment
 from harness.errors import RecordError
-from harness.lines import LineReader
-from harness.metrics import parse
-from harness.objective import matches_pattern
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths, TrialPaths
 from harness.plain import plain
-from harness.types import AttemptResult, EngineSpec, Event, Lease, MetricPoint, Params, Reason, TrialResult, TrialSpec, TrialState
+from harness.types import AttemptResult, EngineSpec, Event, Lease, Params, Reason, TrialResult, TrialSpec, TrialState
 
 T = TypeVar("T")
 NOBODY = "nobody is running it"
 INTERRUPTED = "interrupted; the study goes on with it when it is launched again"
-NOTABLE = ("torn_checkpoint", "no_checkpoint")  # events of an attempt that carry a message
 _TOTAL_STEPS = "trainer.total_training_steps"
-_NAMES = 10_000  # of metrics, remembered at most
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +37,7 @@ class TrialStatus:
     configuration: str = ""
     seed: int | None = None
     values: tuple[float, ...] | None = None
-    curve: tuple[tuple[int, float], ...] = ()  # (step, value) of the first objective in the last attempt; NaN where verl logged NaN
+    curve: tuple[tuple[int, float], ...] = ()  # (step, value) of the first objective, over all attempts; NaN where verl logged NaN
     first_step: int = 0  # of the last attempt, which may have gone on from a checkpoint
     steps: int = 0
     total_steps: int | None = None
@@ -109,14 +104,15 @@ class TrialWatch:
         )
 
     def _ended(self, status: TrialStatus, result: TrialResult) -> TrialStatus:
-        last = self._follow([result.attempts - 1])[-1] if self._details and result.attempts else None
+        attempts = self._follow(range(result.attempts)) if self._details else []
+        last = attempts[-1] if attempts else None
         return replace(
             status,
             state=result.state,
             reason=result.reason,
             message=plain(result.message),
             values=result.values,
-            curve=last.curve if last else (),
+            curve=stitched(attempts),
             first_step=last.first_step if last else 0,
             steps=result.steps,
             attempts=result.attempts,
@@ -141,7 +137,7 @@ class TrialWatch:
             status,
             state=TrialState.RUNNING,
             message=status.message or (self._deserted_words() if deserted else last.note),
-            curve=last.curve,
+            curve=stitched(attempts),
             first_step=last.first_step,
             steps=last.steps,
             attempts=len(attempts),
@@ -173,100 +169,6 @@ class TrialWatch:
         if lease is None or lease.host == socket.gethostname():
             return NOBODY
         return f"nobody on this host is running it; it was last controlled from {lease.host}"
-
-
-@dataclass(slots=True)
-class AttemptWatch:
-    """Follows the events and the objective's curve of one attempt; what cannot be read is left out."""
-
-    paths: AttemptPaths
-    metric: str
-    given: Event | None = None  # when it first got a slot
-    placed: Event | None = None  # when it last did: an engine may close, or die, before it takes an attempt
-    training: Event | None = None
-    note: str = ""  # what a user should know of it while it runs
-    heard: bool = False
-    heard_at: float = 0.0  # the time of the last event
-    first_step: int = 0
-    steps: int = 0
-    _values: dict[int, float] = field(default_factory=dict)  # by step: a later line of a step replaces its value
-    _events: LineReader = field(init=False)
-    _metrics: LineReader = field(init=False)
-    _matching: dict[str, bool] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._events, self._metrics = LineReader(self.paths.events), LineReader(self.paths.metrics)
-
-    @property
-    def slot(self) -> str | None:
-        return str(self.placed.data["slot"]) if self.placed and self.placed.data.get("slot") is not None else None
-
-    @property
-    def engine(self) -> str | None:
-        """Its folder's name, where the event holds that or its number."""
-        found = self.placed.data.get("engine") if self.placed else None
-        return None if found is None else f"engine-{found}" if isinstance(found, int) else str(found)
-
-    @property
-    def startup_s(self) -> float | None:
-        return max(self.training.at - self.given.at, 0.0) if self.given and self.training else None
-
-    @property
-    def curve(self) -> tuple[tuple[int, float], ...]:
-        """(step, value), ascending, in whatever order they were logged."""
-        return tuple(sorted(self._values.items()))
-
-    def follow(self) -> None:
-        self.follow_events()
-        self._follow_metrics()
-
-    def follow_events(self) -> None:
-        for event in self.new_events():
-            self.heard, self.heard_at = True, event.at
-            if event.name == "given_slot":
-                self.given, self.placed = self.given or event, event
-            elif event.name == "training":
-                self.training = event
-            elif event.name in NOTABLE:
-                self.note = str(event.data.get("message", ""))
-
-    def last_sign_at(self) -> float:
-        """When the attempt last wrote something."""
-        try:
-            return max(self.heard_at, self.paths.metrics.stat().st_mtime)
-        except FileNotFoundError:
-            return self.heard_at
-
-    def new_events(self) -> list[Event]:
-        return list(records.new_events(self._events))
-
-    def _follow_metrics(self) -> None:
-        """A line of verl's holds a hundred values, and most lines hold no validation: of those only the first and the last are parsed."""
-        last, literal = b"", _literal(self.metric)
-        for line in self._metrics.new_lines():
-            if not self.first_step or literal in line:
-                self._take(parse(line))
-            last = line
-        if last and literal not in last:
-            self._take(parse(last))
-
-    def _take(self, point: MetricPoint | None) -> None:
-        if point is None:
-            return
-        self.heard = True
-        self.first_step = self.first_step or point.step
-        self.steps = max(self.steps, point.step)
-        values = [value for name, value in point.values.items() if self._matches(name)]
-        if not values:
-            return
-        self._values[point.step] = sum(values) / len(values)
-
-    def _matches(self, name: str) -> bool:
-        if name not in self._matching:
-            if len(self._matching) >= _NAMES:
-                self._matching.clear()
-            self._matching[name] = matches_pattern(name, self.metric)
-        return self._matching[name]
 
 
 def engine_paths(study: StudyPaths, engine: str) -> EnginePaths | None:
@@ -302,13 +204,6 @@ def _own_total_steps(spec: TrialSpec) -> int | None:
 def _gpus(slot: str | None) -> int:
     kind, _, names = (slot or "").partition(":")
     return len(names.split("+")) if kind == "gpu" and names else 0
-
-
-def _literal(pattern: str) -> bytes:
-    """The longest part of a metric's pattern that stands as it is in every line which holds a match; may be empty."""
-    if "[" in pattern or not pattern.isascii():
-        return b""
-    return max(re.split(r"[*?]", pattern), key=len).encode()
 
 
 def read_quietly(path: Path, kind: type[T]) -> T | None:

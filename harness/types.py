@@ -54,6 +54,7 @@ class FailureKind(StrEnum):
     """What ended an attempt that failed."""
 
     GPU_MEMORY = "gpu_memory"
+    GPU_BUSY = "gpu_busy"  # somebody else's use of it changed while it was measured
     HOST_MEMORY = "host_memory"
     PORT = "port"  # one that somebody else listens on
     COLLECTIVE = "collective"  # NCCL's or Gloo's
@@ -74,6 +75,7 @@ class FailureKind(StrEnum):
 
 
 _TRANSIENT = (
+    FailureKind.GPU_BUSY,
     FailureKind.HOST_MEMORY,
     FailureKind.PORT,
     FailureKind.COLLECTIVE,

@@ -5,13 +5,12 @@ verl itself keeps a trial's last ones only (`trainer.max_actor_ckpt_to_keep`); i
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from harness import records
+from harness.checkpoints import size
 from harness.paths import StudyPaths, TrialPaths
 from harness.types import Direction, Objective, TrialResult, TrialState
 
@@ -74,7 +73,7 @@ class CheckpointKeeper:
 
     def _heed_cap(self, kept: Iterable[Kept]) -> None:
         """Those that failed go first, the oldest before the others; what serves is the trial that runs and the best."""
-        used = sum(_size(paths.checkpoints) for paths in self.study.trials())
+        used = sum(size(paths.checkpoints) for paths in self.study.trials())
         for trial in sorted((trial for trial in kept if trial.state is TrialState.FAIL), key=lambda trial: trial.number):
             if used <= self.cap:
                 break
@@ -96,20 +95,8 @@ class CheckpointKeeper:
         if not paths.checkpoints.exists():
             return None
         result = self._ended[paths.number]
-        return Kept(number=paths.number, state=result.state, values=result.values, size=_size(paths.checkpoints))
+        return Kept(number=paths.number, state=result.state, values=result.values, size=size(paths.checkpoints))
 
     def _remove(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             shutil.rmtree(self.study.trial(number).checkpoints, ignore_errors=True)
-
-
-def _size(folder: Path) -> int:
-    """Bytes on disk below a folder; files that go meanwhile do not count."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += (Path(place) / name).lstat().st_blocks * 512
-            except FileNotFoundError:
-                continue
-    return total

@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 
 from harness import records
+from harness.attempt_watch import AttemptWatch
 from harness.errors import MissingMetric
 from harness.failures import likeness
 from harness.objective import Curve
 from harness.paths import AttemptPaths, TrialPaths
 from harness.plain import plain
-from harness.trial_status import AttemptWatch
 from harness.types import AttemptResult, Failure, Reason, RunState, TrialState
 from sweeps import failing
 from sweeps.loop import Outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from harness.types import AttemptResult, EngineResult, Failure, FailureKind
 _MOST_BYTES = 8 * 2**20  # of a log's end
 WORDS = {
     FailureKind.GPU_MEMORY: "out of GPU memory",
+    FailureKind.GPU_BUSY: "somebody else used the GPU",
     FailureKind.HOST_MEMORY: "out of host memory",
     FailureKind.PORT: "a port was taken",
     FailureKind.COLLECTIVE: "the processes lost each other",
@@ -91,7 +93,5 @@ def _log(attempt: AttemptPaths, log: Path) -> str:
 
 
 def _last_metrics(attempt: AttemptPaths) -> Mapping[str, float] | None:
-    last = None
-    for last in MetricReader(attempt.metrics).new_points():
-        pass
-    return last.values if last is not None else None
+    last = deque(MetricReader(attempt.metrics).new_points(), maxlen=1)
+    return last[0].values if last else None

@@ -18,11 +18,12 @@ import transfer_queue
 from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
-from harness import checkpoints, records
+from harness import checkpoints
 from harness.engine import AttemptDesk
 from harness.errors import NoSpaceForCheckpoint
 from harness.inside.replay import OrderedReplayBuffer
 from harness.inside.workers import ActorWorker, CriticWorker, Restored
+from harness.lines import LineReader
 from harness.types import Reason, StopRequest
 
 CORRELATION = "training/rollout_actor_probs_pearson_corr"
@@ -197,7 +198,7 @@ class AttemptTrainer(PPOTrainerSync):
         frequency = self.config.trainer.test_freq
         if frequency <= 0 or (step % frequency and step < self.total_training_steps):
             return False
-        lines = (line for attempt in self.desk.paths.trial.attempts() for line in records.whole_lines(attempt.metrics, 0)[0])
+        lines = (line for attempt in self.desk.paths.trial.attempts() for line in LineReader(attempt.metrics).new_lines())
         rows = (json.loads(line) for line in lines if b"val-" in line)
         return not any(row["step"] == step and any(name.startswith("val-") for name in row["data"]) for row in rows)
 

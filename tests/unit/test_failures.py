@@ -188,6 +188,22 @@ def test_what_vllms_core_said_counts_and_not_what_its_parent_says(cause: str) ->
     assert (found.kind, found.part, found.lines[-1]) == (FailureKind.GPU_MEMORY, Part.ROLLOUT, cause)
 
 
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("RuntimeError: CUDA Error: out of memory at cumem_allocator.cpp:62", FailureKind.GPU_MEMORY),
+        ("RuntimeError: CUDA driver error: out of memory", FailureKind.GPU_MEMORY),
+        ("RuntimeError: Triton Error [CUDA]: out of memory", FailureKind.GPU_MEMORY),
+        ("DistBackendError: NCCL error, Cuda failure 2 'out of memory'", FailureKind.GPU_MEMORY),
+        ("AssertionError: Error in memory profiling. Initial free memory 20.1 GiB, current free memory 30.2 GiB.", FailureKind.GPU_BUSY),
+        ("RuntimeError: Engine core initialization failed. Failed core proc(s): {'EngineCore': -9}", FailureKind.KILLED),
+        ("EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause.", FailureKind.KILLED),
+    ],
+)
+def test_the_libraries_other_words_are_known(message: str, kind: FailureKind) -> None:
+    assert diagnose(failed(message, steps=1), f"{message}\n", exit_code=1).kind is kind
+
+
 def test_the_others_who_lost_a_process_do_not_hide_why_it_died() -> None:
     log = (
         traceback("verl/workers/engine_workers.py:update_actor")

@@ -17,6 +17,7 @@ from rich.console import Console
 from test_study_cli import command, environment, study_cli
 
 from harness import records
+from harness.attempt_watch import AttemptWatch
 from harness.errors import NonFiniteMetric
 from harness.lines import LINE_BYTES, LineReader
 from harness.metrics import MetricReader
@@ -24,7 +25,6 @@ from harness.objective import Curve
 from harness.plain import CHARACTERS, plain
 from harness.screen import Screen, closing
 from harness.status import load_study
-from harness.trial_status import AttemptWatch
 from harness.types import TrialState
 
 NUMBERS = st.one_of(st.none(), st.floats(), st.integers(-(10**400), 10**400), st.text(max_size=5))
@@ -43,7 +43,7 @@ from harness import records
 from harness.lines import LineReader
 from harness.metrics import MetricReader
 from harness.paths import AttemptPaths, TrialPaths
-from harness.trial_status import AttemptWatch
+from harness.attempt_watch import AttemptWatch
 kind, path, limit_mib = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + limit_mib * 2**20,) * 2)

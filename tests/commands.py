@@ -79,9 +79,9 @@ def listing(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def wait_until(condition: Callable[[], object], *, meanwhile: Iterable[subprocess.Popen[str]] = ()) -> None:
+def wait_until(condition: Callable[[], object], *, meanwhile: Iterable[subprocess.Popen[str]] = (), patience_s: float = TIMEOUT_S) -> None:
     """Fails where it never comes true, or one of the processes that should bring it about has ended."""
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         assert all(process.poll() is None for process in meanwhile), "the process ended before"

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,15 +91,15 @@ class RigAttempt:
 
 
 class Rig:
-    """One study folder with one engine."""
+    """One engine of a study."""
 
-    def __init__(self, folder: Path, assets: Path, *, serves: int = 1, algorithm: str = "grpo") -> None:
+    def __init__(self, folder: Path, assets: Path, *, serves: int = 1, algorithm: str = "grpo", number: int = 0) -> None:
         self.study = StudyPaths(folder / "rig")
-        self.paths: EnginePaths = self.study.engine(0)
+        self.paths: EnginePaths = self.study.engine(number)
         self.assets, self.algorithm = assets, algorithm
         self.spec = command.engine_spec(
             self.study,
-            0,
+            number,
             Slot(index=0),
             "harness.inside.engine",
             limits=Limits(),
@@ -116,7 +116,7 @@ class Rig:
 
     def give(self, *overrides: str, trial: int | None = None) -> RigAttempt:
         """Hands an attempt over, of a new trial or a further one of `trial`; starts the engine with the first."""
-        number = self.handed_over if trial is None else trial
+        number = len(self.study.trials()) if trial is None else trial
         paths = self.study.trial(number)
         attempt = paths.attempt(len(paths.attempts()) if paths.root.exists() else 0)
         spec = TrialSpec(study="rig", number=number, configuration="rig", params={}, overrides=overrides, seed=1, created_at=time.time())
@@ -154,10 +154,11 @@ class Rig:
         records.write(self.paths.assignment(self.handed_over), Assignment(attempt=str(attempt.root)))
         self.handed_over += 1
         if self.process is None:
-            with self.paths.log.open("wb") as log:
-                self.process = subprocess.Popen(
-                    self.spec.argv, env={**os.environ, **self.spec.environment}, cwd=ROOT, stdout=log, stderr=log
-                )
+            self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.paths.log.open("wb") as log:
+            return subprocess.Popen(self.spec.argv, env={**os.environ, **self.spec.environment}, cwd=ROOT, stdout=log, stderr=log)
 
     def train(self, *overrides: str, trial: int | None = None) -> RigAttempt:
         """Waits for the attempt's end."""
@@ -215,10 +216,20 @@ class Rig:
 
 
 def exit_codes(log: bytes) -> list[int]:
-    """Of the exit records in a W&B run's log. The format is LevelDB's: blocks of 32 KiB with records of checksum, length, type, data."""
+    """Of the exit records in a W&B run's log."""
+    return [record.exit.exit_code for record in wandb_records(log) if record.WhichOneof("record_type") == "exit"]
+
+
+def wandb_steps(log: bytes) -> list[int]:
+    """Of the history in a W&B run's log, in order."""
+    return [record.history.step.num for record in wandb_records(log) if record.WhichOneof("record_type") == "history"]
+
+
+def wandb_records(log: bytes) -> Iterator[Any]:
+    """The format is LevelDB's: blocks of 32 KiB with records of checksum, length, type, data."""
     from wandb.proto import wandb_internal_pb2
 
-    codes, whole, place = [], b"", 7  # behind the file's own header
+    whole, place = b"", 7  # behind the file's own header
     while place + 7 <= len(log):
         if (room := 32768 - place % 32768) < 7:
             place += room
@@ -229,7 +240,5 @@ def exit_codes(log: bytes) -> list[int]:
         if part in (1, 4):  # a whole record, or its last part
             record = wandb_internal_pb2.Record()
             record.ParseFromString(whole)
-            if record.WhichOneof("record_type") == "exit":
-                codes.append(record.exit.exit_code)
+            yield record
             whole = b""
-    return codes

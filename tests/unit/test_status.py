@@ -16,6 +16,7 @@ from harness.paths import StudyPaths
 from harness.status import StudyStatus, StudyWatch, find_studies, load_study, load_trial
 from harness.trial_status import NOBODY, engine_paths
 from harness.types import Direction, Objective, Reason, TrialResult, TrialState
+from harness.wording import changes
 
 PER_ENDED_TRIAL = 4  # files: trial.json, result.json, events.jsonl, metrics.jsonl
 
@@ -112,6 +113,20 @@ def test_attempt_that_ended_without_a_controller_to_tell_is_deserted(tmp_path):
     study.engine(0, attempt)
     conclude(attempt)
     assert trial(load_study(study.paths)).deserted
+
+
+def test_attempt_that_passed_over_a_torn_checkpoint_says_so_once(tmp_path):
+    study = StudyFactory(tmp_path)
+    study.controller()
+    attempt = study.running(0)
+    watch = StudyWatch(study.paths)
+    before = watch.refresh()
+    message = "goes on from step 4: the checkpoint of step 8 was never finished"
+    records.append(attempt.events, "engine", "torn_checkpoint", message=message)
+    told = watch.refresh()
+    assert trial(told).message == message
+    assert list(changes(before, told)) == [f"trial 0: {message}"]
+    assert list(changes(told, watch.refresh())) == []
 
 
 def test_controller_on_another_host_is_named(tmp_path):

@@ -89,7 +89,7 @@ def test_a_trial_without_a_whole_checkpoint_begins_anew(torn):
 def test_whatever_was_torn_the_values_are_those_of_a_trial_that_was_never_interrupted(torn):
     assert torn.second.equals(torn.whole, after=2)
     assert torn.third.equals(torn.whole, after=3)
-    assert torn.fourth.equals(torn.whole)
+    assert torn.fourth.equals(torn.whole, after=-1)
 
 
 def test_so_many_checkpoints_are_kept_as_were_asked_for_over_all_attempts_and_whole(torn):

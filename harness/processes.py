@@ -7,6 +7,7 @@ import ctypes
 import functools
 import os
 import re
+import select
 import signal
 import socket
 import time
@@ -121,10 +122,9 @@ def _kill_children(root: int | None) -> set[int]:
     here, as soon as its parent is gone.
     """
     killed: set[int] = set()
-    children = Path(f"/proc/self/task/{os.getpid()}/children")
     until = time.monotonic() + _CHASE_S
     while time.monotonic() < until:
-        found = [pid for pid in map(int, children.read_text().split()) if pid != root and _waits_for_burial(pid) is False]
+        found = [pid for pid in _children() if pid != root and not _bury(pid)]
         if not found:
             time.sleep(0.0005)
         for pid in found:
@@ -132,14 +132,6 @@ def _kill_children(root: int | None) -> set[int]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     return killed
-
-
-def _waits_for_burial(pid: int) -> bool | None:
-    """Whether a process has ended already; None where there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return None
 
 
 def shared_files(processes: Iterable[psutil.Process]) -> set[str]:
@@ -176,10 +168,35 @@ def _found(cookie: str, group: Path | None) -> Iterator[psutil.Process]:
 
 def reap(spare: int | None) -> None:
     """Buries every adopted child that ended; `spare` is the child whose exit status somebody else waits for."""
-    for child in psutil.Process().children():
-        if child.pid != spare and not _running(child):
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(child.pid, os.WNOHANG)
+    for pid in _children():
+        if pid != spare:
+            _bury(pid)
+
+
+def _bury(pid: int) -> bool:
+    """Whether this process's child has ended; then it is gone for good."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def _children() -> list[int]:
+    """This process's own. From one file: a list of all the host's processes takes milliseconds, and a supervisor looks often."""
+    return list(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
+
+
+def wait_for_end(pid: int, seconds: float) -> None:
+    """Sleeps so long, or until this process's child ends."""
+    try:
+        end = os.pidfd_open(pid)
+    except OSError:  # no such child any more, or a kernel before 5.3
+        time.sleep(seconds)
+        return
+    try:
+        select.select([end], [], [], seconds)
+    finally:
+        os.close(end)
 
 
 def _wait_until_gone(cookie: str, root: int | None, group: Path | None, seconds: float) -> list[psutil.Process]:

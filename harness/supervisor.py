@@ -24,7 +24,7 @@ from harness.engine import Assignment
 from harness.paths import AttemptPaths, EnginePaths
 from harness.types import AttemptResult, EngineResult, EngineSpec, Limits, Reason, RunState, StopRequest
 
-POLL_S = 0.05
+POLL_S = 0.2  # the engine's end wakes it at once
 FIRST_LOOK_S, SHARED_S = 1.0, 30.0
 NOT_INHERITED = (
     "RAY_ADDRESS",  # it would lead into another's cluster
@@ -193,7 +193,7 @@ class Supervisor:
                 return Verdict(state=RunState.STOPPED, reason=Reason.INTERRUPTED, message="the supervisor was asked to end")
             processes.reap(spare=engine.pid)
             self._note_shared(now)
-            time.sleep(POLL_S)
+            processes.wait_for_end(engine.pid, POLL_S)
         self._follow(time.monotonic())
         return None
 
@@ -208,22 +208,23 @@ class Supervisor:
             self.event("shared", files=new)
 
     def _follow(self, now: float) -> None:
-        """Moves on to the attempt that is being served."""
-        if self.watch is None:
-            assignment = records.read_if_there(self.paths.assignment(self.served), Assignment)
-            if assignment.attempt is None if assignment is not None else self.paths.leave.exists():
-                self.nothing_left = self.nothing_left or now
-            elif assignment is not None and assignment.attempt is not None:
-                self.watch, self.nothing_left = Watch(AttemptPaths(Path(assignment.attempt)), since=now), None
-        if self.watch is None:
-            return
-        if not self.watch.paths.result.exists():
-            self.watch.observe(now, self.paths.log)
-            return
-        failed = records.read(self.watch.paths.result, AttemptResult).state is RunState.FAILED
-        self.watch, self.served = None, self.served + 1
-        if failed or self.served >= self.spec.serves:  # one in which an attempt failed serves no other
-            self.nothing_left = now
+        """Moves on to the attempt that is being served: an engine may have ended several since the last look."""
+        while True:
+            if self.watch is None:
+                assignment = records.read_if_there(self.paths.assignment(self.served), Assignment)
+                if assignment.attempt is None if assignment is not None else self.paths.leave.exists():
+                    self.nothing_left = self.nothing_left or now
+                elif assignment is not None and assignment.attempt is not None:
+                    self.watch, self.nothing_left = Watch(AttemptPaths(Path(assignment.attempt)), since=now), None
+            if self.watch is None:
+                return
+            if not self.watch.paths.result.exists():
+                self.watch.observe(now, self.paths.log)
+                return
+            failed = records.read(self.watch.paths.result, AttemptResult).state is RunState.FAILED
+            self.watch, self.served = None, self.served + 1
+            if failed or self.served >= self.spec.serves:  # one in which an attempt failed serves no other
+                self.nothing_left = now
 
     def _conclude(self, ruling: Verdict | None, code: int) -> None:
         """Writes the result of the attempt that the engine left without one."""

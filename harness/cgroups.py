@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
+_PATIENCE_S = 5.0
 _MOUNTS, _OWN = Path("/proc/self/mountinfo"), Path("/proc/self/cgroup")
 
 
@@ -51,11 +53,21 @@ def kill(group: Path | None) -> None:
             (group / "cgroup.kill").write_text("1")
 
 
-def remove(group: Path | None) -> None:
-    """Possible only once it is empty."""
-    if group is not None:
-        with contextlib.suppress(OSError):
+def remove(group: Path | None) -> bool:
+    """Possible only once it is empty, and a process that counts as ended may have threads in it that still end: waits for those a while."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while group is not None:
+        try:
             group.rmdir()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+    return False
 
 
 def _own() -> Path | None:

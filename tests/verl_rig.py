@@ -166,8 +166,8 @@ class Rig:
         self.wait(attempt.paths.result.exists)
         return attempt
 
-    def stop(self, attempt: RigAttempt) -> StopRequest:
-        request = StopRequest(reason=Reason.PRUNED, message="worse than the median", requested_at=time.time(), grace_s=30)
+    def stop(self, attempt: RigAttempt, reason: Reason = Reason.PRUNED) -> StopRequest:
+        request = StopRequest(reason=reason, message="worse than the median", requested_at=time.time(), grace_s=30)
         records.write(attempt.paths.stop, request)
         return request
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import commands
@@ -168,6 +169,27 @@ def test_a_hostile_tree_ends_whole(launcher: LocalEngines, study: StudyPaths, ki
     if kind == "hides":
         assert {"sigterm", "sigkill", "swept"} <= set(events(paths))
         assert records.read(paths.ended, EngineResult).killed == 2
+
+
+def test_a_control_group_goes_though_threads_of_its_last_process_still_end() -> None:
+    """The process counts as a zombie by then, and the kernel refuses to remove the group for some tens of milliseconds."""
+    if (probe := cgroups.make("probe")) is None:
+        pytest.skip("this user may not make control groups here")
+    cgroups.remove(probe)
+    many = (
+        "import threading, time; kept = bytearray(10**8); "
+        "[threading.Thread(target=time.sleep, args=(99,)).start() for _ in range(50)]; print(flush=True)"
+    )
+    for number in range(10):
+        group = cgroups.make(f"threads-{os.getpid()}-{number}")
+        assert group is not None
+        with subprocess.Popen([sys.executable, "-c", many], stdout=subprocess.PIPE, preexec_fn=partial(cgroups.enter, group)) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.kill()
+            until(lambda process=process: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
+            assert cgroups.remove(group)
+            assert not group.exists()
 
 
 def test_a_neighbours_engine_is_left_alone(launcher: LocalEngines, study: StudyPaths) -> None:

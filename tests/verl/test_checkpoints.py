@@ -9,7 +9,7 @@ import pytest
 from verl_rig import PATIENCE_S, Rig, RigAttempt, make_assets
 
 from harness import checkpoints, records
-from harness.types import Event, RunState
+from harness.types import Event, Reason, RunState
 
 pytestmark = [
     pytest.mark.verl,
@@ -21,24 +21,38 @@ X = ("batch_size=8", "lr=1e-3", "kl_coef=1e-3", "rollout_n=4", "trainer.test_fre
 SAVING = ("trainer.save_freq=1", "trainer.max_actor_ckpt_to_keep=3")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Torn:
     """Attempts of one trial, one after the other in one engine, and another trial that was never interrupted."""
 
     rig: Rig
-    whole: RigAttempt  # steps 1 to 4 of another trial
+    whole: RigAttempt  # steps 1 to 8 of another trial
     first: RigAttempt  # steps 1 to 3; then the checkpoint of step 3 is truncated
     second: RigAttempt  # steps 3 and 4; then the checkpoint of step 4 is as good as one that was being written
     third: RigAttempt  # step 4 again, and no further; then none is whole
     fourth: RigAttempt  # all steps; then the last one takes more than the disk holds
     full: RigAttempt
     kept: list[int]  # steps of whole checkpoints after the fourth
+    preempted: RigAttempt  # of a third trial, which never asked for a checkpoint
+    resumed: RigAttempt  # up to step 8
+    unmeasured: RigAttempt  # of a fourth one: two steps, of which the last one's row, with its validation, is lost
+    measured: RigAttempt
+    nothing_left: RigAttempt
 
 
 @pytest.fixture(scope="module")
 def torn(tmp_path_factory):
-    rig = Rig(tmp_path_factory.mktemp("torn"), make_assets(tmp_path_factory.mktemp("assets")), serves=12)
-    whole = rig.train(*X, "steps=4")
+    rig = Rig(tmp_path_factory.mktemp("torn"), make_assets(tmp_path_factory.mktemp("assets")), serves=20)
+    whole = rig.train(*X, "steps=8")
+    preempted = rig.give(*X, "steps=8")
+    rig.wait(lambda: 1 in preempted.rows())
+    rig.stop(preempted, Reason.INTERRUPTED)
+    rig.wait(preempted.paths.result.exists)
+    resumed = rig.train(*X, "steps=8", trial=preempted.paths.trial.number)
+    unmeasured = rig.train(*X, *SAVING, "steps=2")
+    logged = unmeasured.paths.metrics.read_bytes().splitlines(keepends=True)
+    unmeasured.paths.metrics.write_bytes(b"".join(logged[:-1]))
+    measured, nothing_left = (rig.train(*X, *SAVING, "steps=2", trial=unmeasured.paths.trial.number) for _ in range(2))
     first = rig.train(*X, *SAVING, "steps=3")
     trial = first.paths.trial
     with next((trial.checkpoints / "global_step_3/actor").glob("model_*")).open("rb+") as file:
@@ -56,7 +70,21 @@ def torn(tmp_path_factory):
     checkpoints.seal(trial.checkpoints, 4)
     full = rig.train(*X, *SAVING, "steps=5", trial=trial.number)
     assert rig.process.wait(PATIENCE_S) == 1
-    return Torn(rig, whole, first, second, third, fourth, full, kept)
+    return Torn(
+        rig=rig,
+        whole=whole,
+        first=first,
+        second=second,
+        third=third,
+        fourth=fourth,
+        full=full,
+        kept=kept,
+        preempted=preempted,
+        resumed=resumed,
+        unmeasured=unmeasured,
+        measured=measured,
+        nothing_left=nothing_left,
+    )
 
 
 def said(attempt: RigAttempt) -> list[str]:
@@ -87,9 +115,25 @@ def test_a_trial_without_a_whole_checkpoint_begins_anew(torn):
 
 
 def test_whatever_was_torn_the_values_are_those_of_a_trial_that_was_never_interrupted(torn):
-    assert torn.second.equals(torn.whole, after=2)
-    assert torn.third.equals(torn.whole, after=3)
-    assert torn.fourth.equals(torn.whole, after=-1)
+    whole = torn.whole.training()
+    for attempt, steps in ((torn.second, range(3, 5)), (torn.third, range(4, 5)), (torn.fourth, range(5))):
+        assert attempt.training() == {step: whole[step] for step in steps}
+
+
+def test_a_preempted_trial_saves_unasked_and_goes_on_without_a_gap_or_a_double_in_its_history(torn):
+    steps = torn.preempted.result().steps
+    assert (torn.preempted.result().reason, steps < 8, torn.preempted.events().count("checkpoint")) == (Reason.INTERRUPTED, True, 1)
+    assert resumed(torn.resumed) == [steps]
+    assert torn.resumed.equals(torn.whole, after=steps)
+    assert [*torn.preempted.rows(), *torn.resumed.rows()] == list(range(9))
+
+
+def test_a_validation_that_its_attempt_did_not_live_to_log_is_made_up_for_and_no_other(torn):
+    names = {name: value for name, value in torn.whole.rows()[2].items() if name.startswith("val-")}
+    assert names
+    assert torn.measured.rows() == {2: names}
+    assert torn.nothing_left.rows() == {}
+    assert {attempt.result().state for attempt in (torn.measured, torn.nothing_left)} == {RunState.SUCCEEDED}
 
 
 def test_so_many_checkpoints_are_kept_as_were_asked_for_over_all_attempts_and_whole(torn):

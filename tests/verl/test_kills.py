@@ -256,7 +256,7 @@ def assert_goes_on(rig: Supervised, attempt: RigAttempt) -> None:
 
 
 def test_a_start_and_a_generation_that_are_killed_leave_nothing(tmp_path: Path, neighbour: Neighbour) -> None:
-    campaign(tmp_path, [("models", STOP), ("generation", ROOT_PROCESS)], neighbour, prove_last=False)
+    campaign(tmp_path, [("Ray's start", STOP), ("generation", ROOT_PROCESS)], neighbour, prove_last=False)
 
 
 @pytest.mark.slow

@@ -92,19 +92,19 @@ def test_two_slots_find_what_one_finds(undisturbed: dict[int, tuple[dict[str, An
 
 
 @pytest.mark.parametrize(
-    ("studies", "seed"), [(3, 0), pytest.param(100, 1, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])], ids=["6 kills", "200 kills"]
+    ("kills", "seed"), [(6, 0), pytest.param(200, 1, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])], ids=["6 kills", "200 kills"]
 )
 def test_a_study_killed_at_any_moment_has_one_history(
-    undisturbed: dict[int, tuple[dict[str, Any], float]], tmp_path: Path, studies: int, seed: int
+    undisturbed: dict[int, tuple[dict[str, Any], float]], tmp_path: Path, kills: int, seed: int
 ) -> None:
     chance = random.Random(seed)
-    planned = alive = 0
+    killed = number = 0
     began = time.monotonic()
-    for number in range(studies):
+    while killed < kills:  # of living ones: a later controller of a study, or one on a host that has less to do, ends before its moment
         slots = SLOTS[number % 2]
         moments = [chance.random() for _ in range(KILLS[number % 4])]
         folder = tmp_path / str(number)
         folder.mkdir()
-        alive += assert_goes_on(folder, slots, moments, undisturbed[slots])
-        planned += len(moments)
-        print(f"{planned} kills, {alive} of a living controller, {number + 1} studies, {time.monotonic() - began:.0f} s", flush=True)
+        killed += assert_goes_on(folder, slots, moments, undisturbed[slots])
+        number += 1
+        print(f"{killed} living controllers killed, {number} studies, {time.monotonic() - began:.0f} s", flush=True)

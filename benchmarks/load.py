@@ -29,11 +29,11 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState as OptunaState
 
 from benchmarks.tables import heading, table
+from harness.attempt_watch import AttemptWatch
 from harness.lines import LineReader
 from harness.metrics import MetricReader
 from harness.objective import Curve
 from harness.paths import TrialPaths
-from harness.trial_status import AttemptWatch
 from harness.types import Objective, Reason, TrialState
 from sweeps import storage
 from sweeps.loop import Loop, Outcome, Proposal, Update

@@ -14,7 +14,6 @@ from harness.paths import AttemptPaths
 from harness.types import Event, MetricPoint
 
 NOTABLE = ("torn_checkpoint", "no_checkpoint")  # events that carry a message
-_NAMES = 10_000  # of metrics, remembered at most
 
 
 @dataclass(slots=True)
@@ -34,7 +33,6 @@ class AttemptWatch:
     _values: dict[int, float] = field(default_factory=dict)  # by step: a later line of a step replaces its value
     _events: LineReader = field(init=False)
     _metrics: LineReader = field(init=False)
-    _matching: dict[str, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._events, self._metrics = LineReader(self.paths.events), LineReader(self.paths.metrics)
@@ -98,17 +96,10 @@ class AttemptWatch:
         self.heard = True
         self.first_step = self.first_step or point.step
         self.steps = max(self.steps, point.step)
-        values = [value for name, value in point.values.items() if self._matches(name)]
+        values = [value for name, value in point.values.items() if matches_pattern(name, self.metric)]
         if not values:
             return
         self._values[point.step] = sum(values) / len(values)
-
-    def _matches(self, name: str) -> bool:
-        if name not in self._matching:
-            if len(self._matching) >= _NAMES:
-                self._matching.clear()
-            self._matching[name] = matches_pattern(name, self.metric)
-        return self._matching[name]
 
 
 def stitched(attempts: Sequence[AttemptWatch]) -> tuple[tuple[int, float], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class Curve:
         return reduce(sorted(self.values.items()), self.objective)
 
 
+@functools.lru_cache(maxsize=10_000)  # a line of metrics has a hundred names, and the next one has the same
 def matches_pattern(name: str, pattern: str) -> bool:
     """`*` and `?` as in a shell, but they cross `/`, because verl's data sources may hold one."""
     return name == pattern or fnmatchcase(name, pattern)

@@ -20,10 +20,12 @@ from harness import cgroups
 from harness.types import Lease
 
 COOKIE = "VERL_SWEEP_ENGINE"  # in the environment of everything that an engine starts
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (the host's, by that name)
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _CHASE_S, _QUIET_ROUNDS = 0.1, 3  # the teardown of a process takes tens of milliseconds on a busy host
 _TOLD = 50  # pids in one event at most
 _SHARED = re.compile(r"(/dev/shm/\S+)$", re.MULTILINE)
+_DRIVERS = re.compile(r"cuda\.shm\.[0-9a-f]+\.(?P<pid>[0-9a-f]+)\.[0-9a-f]+")  # user, process and number, all hexadecimal
 _ANONYMOUS = re.compile(r"^RssAnon:\s+(\d+) kB", re.MULTILINE)
 
 
@@ -135,19 +137,28 @@ def _kill_children(root: int | None) -> set[int]:
 
 
 def shared_files(processes: Iterable[psutil.Process]) -> set[str]:
-    """What these processes have mapped of the host's shared memory by name."""
+    """What these processes have mapped of the host's shared memory by name, and what CUDA's driver keeps there for them unmapped."""
     found: set[str] = set()
-    for process in processes:
+    pids = {process.pid for process in processes}
+    for pid in pids:
         with contextlib.suppress(OSError):
-            found.update(_SHARED.findall(Path(f"/proc/{process.pid}/maps").read_text()))
+            found.update(_SHARED.findall(Path(f"/proc/{pid}/maps").read_text()))
+    with contextlib.suppress(OSError):
+        found.update(str(path) for path in SHARED_MEMORY.glob("cuda.shm.*") if _maker(path) in pids)
     return found
 
 
+def _maker(path: Path) -> int | None:
+    """The process for which CUDA's driver made a file: a killed one leaves it behind, and nothing but its name says whose it was."""
+    name = _DRIVERS.fullmatch(path.name)
+    return int(name["pid"], 16) if name else None
+
+
 def sweep(files: set[str]) -> list[str]:
-    """Removes those that are still there and that no living process has mapped."""
+    """Removes those that are still there and that no living process has."""
     there = {file for file in files if Path(file).exists()}
     if there:
-        there -= shared_files(psutil.process_iter())
+        there -= shared_files(process for process in psutil.process_iter() if _running(process))
     for file in there:
         Path(file).unlink(missing_ok=True)
     return sorted(there)

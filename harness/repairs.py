@@ -24,7 +24,6 @@ THROUGHPUT = (
     f"{_ACTOR}.fsdp_config.optimizer_offload",
     f"{_REF}.log_prob_micro_batch_size_per_gpu",
     f"{_REF}.log_prob_max_token_len_per_gpu",
-    f"{_REF}.fsdp_config.param_offload",
     f"{_CRITIC}.ppo_max_token_len_per_gpu",
     f"{_CRITIC}.forward_max_token_len_per_gpu",
     f"{_CRITIC}.fsdp.param_offload",
@@ -70,9 +69,8 @@ def _ladder(failure: Failure, values: Mapping[str, Any]) -> Iterator[dict[str, A
         case Part.ACTOR:
             yield _smaller(values, _ACTOR, "ppo") | _smaller(values, _ROLLOUT, "log_prob")
             yield {f"{_ACTOR}.fsdp_config.param_offload": True, f"{_ACTOR}.fsdp_config.optimizer_offload": True}
-        case Part.REFERENCE:
+        case Part.REFERENCE:  # its weights wait on the host anyway (verl's workers/engine/fsdp/transformer_impl.py: forward_only)
             yield _smaller(values, _REF, "log_prob")
-            yield {f"{_REF}.fsdp_config.param_offload": True}
         case Part.CRITIC:
             yield _smaller(values, _CRITIC, "ppo") | _smaller(values, _CRITIC, "forward")
             yield {f"{_CRITIC}.fsdp.param_offload": True, f"{_CRITIC}.fsdp.optimizer_offload": True}

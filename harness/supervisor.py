@@ -121,6 +121,7 @@ class Supervisor:
                 self.spec.engine, engine.pid, group=self.group, term_grace_s=self.spec.limits.term_grace_s, log=self.event
             )
             code = engine.wait()
+        processes.sweep(self.shared)  # of processes that had ended before
         self._conclude(ruling, code)
         self._end(code, killed)
 

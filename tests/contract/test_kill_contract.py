@@ -23,13 +23,14 @@ from harness.types import AttemptResult, AttemptSpec, EngineResult, EngineSpec, 
 
 PATIENCE_S = 30.0
 # root -> a session of its own -> one that ignores SIGTERM -> one forked twice, in a third session; each holds a file in shared memory and a
-# port, and one writes into the capsule's temporary folder. `flees` forks for ever, each child in a session of its own, its parent gone.
+# port and has another file there unmapped, as CUDA's driver makes them, and one writes into the capsule's temporary folder. `flees` forks for ever, each child in a session of its own, its parent gone.
 HOSTILE = """
 import mmap, os, signal, socket, sys, tempfile, time
 from pathlib import Path
 def holds(name):
     file = os.open(f"/dev/shm/verl-sweep-test-{os.getpid()}", os.O_CREAT | os.O_RDWR)
     os.ftruncate(file, 4096)
+    Path(f"/dev/shm/cuda.shm.{os.getuid():x}.{os.getpid():x}.1").write_text("x")
     globals().setdefault("kept", []).append((mmap.mmap(file, 4096), socket.create_server(("127.0.0.1", 0))))
     (Path(sys.argv[2]) / name).write_text(str(os.getpid()))
 def sleep():
@@ -136,7 +137,8 @@ def survivors(paths: EnginePaths) -> list[object]:
     group = next((event.data["group"] for event in records.events(paths.events) if event.name == "started"), None)
     left: list[object] = list(commands.carriers(spec.engine))
     left += [pid for pid in pids if pid and psutil.pid_exists(pid) and psutil.Process(pid).ppid() != 1]
-    left += [pid for pid in pids if Path(f"/dev/shm/verl-sweep-test-{pid}").exists()]
+    shared = [Path("/dev/shm", name) for pid in pids for name in (f"verl-sweep-test-{pid}", f"cuda.shm.{os.getuid():x}.{pid:x}.1")]
+    left += [path for path in shared if path.exists()]
     left += [path for path in (spec.scratch, group) if path is not None and Path(path).exists()]
     return left
 

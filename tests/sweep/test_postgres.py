@@ -104,9 +104,11 @@ def test_so_it_is_before_every_commit(server: Server, immortal: tuple[dict[str, 
 
 
 def training(server: Server, folder: Path, *more: str) -> tuple[Any, StudyPaths, str]:
-    """A study of two slots, both of which train."""
+    """A study of two slots, both of which train; a key of `more` replaces SLOW's."""
     url = database(server, folder)
-    controller = commands.start("verl-sweep", *SLOW, STORAGE + url, *more, cwd=folder)
+    keys = {word.partition("=")[0] for word in more}
+    slow = [word for word in SLOW if word.partition("=")[0] not in keys]
+    controller = commands.start("verl-sweep", *slow, STORAGE + url, *more, cwd=folder)
     commands.wait_until(lambda: len(list(folder.glob("outputs/*/trial-*/attempt-0/metrics.jsonl"))) == 2, meanwhile=[controller])
     return controller, StudyPaths(folder / "outputs" / "two"), url
 

@@ -72,9 +72,8 @@ def test_a_micro_batch_becomes_a_divisor_of_itself() -> None:
     assert sizes == [6, 3, 1, None]
 
 
-def test_the_references_settings_are_its_own() -> None:
-    first = ladder(Part.REFERENCE, tree())[0]
-    assert first == {f"{REF}.log_prob_micro_batch_size_per_gpu": 16}
+def test_the_references_settings_are_its_own_and_it_is_not_offloaded_for_verl_keeps_it_on_the_host() -> None:
+    assert ladder(Part.REFERENCE, tree(micro=6)) == [{f"{REF}.log_prob_micro_batch_size_per_gpu": size} for size in (3, 1)]
 
 
 def test_a_rollout_takes_less_where_others_hold_memory_and_more_where_its_share_is_too_small() -> None:

@@ -18,7 +18,6 @@ import msgspec
 from harness.lines import LineReader
 from harness.types import MetricPoint
 
-
 _Step = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # what Optuna takes, and a database
 
 

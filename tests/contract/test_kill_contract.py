@@ -23,7 +23,8 @@ from harness.types import AttemptResult, AttemptSpec, EngineResult, EngineSpec, 
 
 PATIENCE_S = 30.0
 # root -> a session of its own -> one that ignores SIGTERM -> one forked twice, in a third session; each holds a file in shared memory and a
-# port and has another file there unmapped, as CUDA's driver makes them, and one writes into the capsule's temporary folder. `flees` forks for ever, each child in a session of its own, its parent gone.
+# port, and has another file there that it does not map, as CUDA's driver makes them; one writes into the capsule's temporary folder.
+# `flees` forks for ever, each child in a session of its own, its parent gone.
 HOSTILE = """
 import mmap, os, signal, socket, sys, tempfile, time
 from pathlib import Path

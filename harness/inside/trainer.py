@@ -46,6 +46,14 @@ _HANDLES = (  # of processes, and of what was read from the model's folder; all 
 )
 
 
+_STAGES = {  # verl has no hook between the parts of its start: what it sets tells how far it has come
+    "critic_wg": "processes",  # whose processes live, without a model
+    "actor_rollout_wg": "processes",
+    "reward_loop_manager": "models",  # which are loaded
+    "llm_server_manager": "server",  # the rollout's, which is ready
+}
+
+
 class Stopped(Exception):  # a decision, not an error
     """The attempt was asked to stop while it waited for answers; the step under way is given up."""
 
@@ -63,9 +71,17 @@ class Boot(PPOTrainerSync):
 
     def __init__(self, config: Any, desk: AttemptDesk) -> None:
         super().__init__(config)
+        self.stages: list[str] = []  # that the start has come to
         self.desk = desk
         self.correlation = math.nan  # of actor and rollout at the first step of the first attempt
         self.device_bytes: list[int] | None = None  # by rank, when the first attempt began
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        stage = _STAGES.get(name)
+        if stage is not None and stage not in self.stages:
+            self.stages.append(stage)
+            self.desk.event(stage)
 
     def _init_resource_pool_mgr(self) -> None:
         self.desk.event("data")

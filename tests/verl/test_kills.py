@@ -26,8 +26,8 @@ pytestmark = [pytest.mark.verl, pytest.mark.timeout(600)]
 X = ("batch_size=8", "lr=1e-3", "kl_coef=1e-3", "rollout_n=4", "trainer.val_before_train=false")
 ENDLESS = (*X, "steps=500")
 STOP, SUPERVISOR, ROOT_PROCESS = "stop request", "SIGKILL to the supervisor", "SIGKILL to the engine"
-# Phase -> the event after which it begins, and what the attempt is to do; the first four end before there is a training.
-START = {"imports": "accepted", "Ray's start": "imported", "models": "data", "agent loops": "workers"}
+# Phase -> the event after which it begins, and what the attempt is to do; the first ones end before there is a training.
+START = {"imports": "accepted", "Ray's start": "imported", "models": "processes", "rollout's start": "models", "agent loops": "workers"}
 TRAINING = {
     "generation": ("training", ()),
     "training step": ("training", ("actor_rollout_ref.actor.ppo_epochs=50",)),
@@ -154,7 +154,7 @@ def kill(rig: Supervised, attempt: RigAttempt, phase: str, means: str) -> Killed
     if phase == "training step":
         time.sleep(2)  # generation is over: fifty epochs of training take longer
     elif phase in START:
-        time.sleep(0.5)
+        time.sleep(0.1 if event == "models" else 0.5)  # the rollout of a tiny policy starts in a second
     held = held_by(rig.paths) if phase != "checkpoint" else None  # which is over sooner than it takes to look
     began = time.monotonic()
     if means == STOP:

@@ -6,9 +6,11 @@ import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.errors import HarnessError
 
+DEVICES = Path("/sys/bus/pci/devices")
 _PATIENCE_S = 30.0  # a driver that hangs is one that does not answer
 
 
@@ -41,6 +43,45 @@ def memory(gpus: Sequence[str]) -> tuple[Memory, ...]:
         return tuple(Memory(used=used, total=total) for used, total in pairs)
     except ValueError as error:
         raise HarnessError(f"nvidia-smi: expected used and total memory of GPU {', '.join(gpus)}, got {lines}") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a GPU is plugged in."""
+
+    node: int  # of memory and processors (NUMA); -1 where the host has only one
+    cpus: frozenset[int]  # nearest to it; empty where that is not known
+
+
+def places(gpus: Sequence[str]) -> tuple[Place, ...]:
+    """Of each of these GPUs, as the kernel tells; empty where driver or kernel do not."""
+    if not gpus:
+        return ()
+    try:
+        buses = _ask("pci.bus_id", f"--id={','.join(gpus)}").split()
+        return tuple(_place(DEVICES / _kernels_name(bus)) for bus in buses)
+    except (HarnessError, OSError, ValueError):
+        return ()
+
+
+def near_cpus(gpus: Sequence[str]) -> frozenset[int]:
+    """The processors nearest to these GPUs, of those that this process may use; empty where that is all of them, or not known."""
+    mine = frozenset(os.sched_getaffinity(0))
+    near = frozenset[int]().union(*(place.cpus for place in places(gpus))) & mine
+    return frozenset() if near == mine else near
+
+
+def _place(device: Path) -> Place:
+    listed = (device / "local_cpulist").read_text().strip()
+    ranges = [part.partition("-") for part in listed.split(",") if part]
+    cpus = frozenset(cpu for first, _, last in ranges for cpu in range(int(first), int(last or first) + 1))
+    return Place(node=int((device / "numa_node").read_text()), cpus=cpus)
+
+
+def _kernels_name(bus: str) -> str:
+    """The driver writes 00000000:3B:00.0 for what the kernel calls 0000:3b:00.0 (a domain has 16 bits)."""
+    domain, _, rest = bus.lower().partition(":")
+    return f"{domain[-4:]}:{rest}"
 
 
 def _ask(fields: str, *options: str) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import cgroups, processes, records
+from harness import cgroups, gpus, processes, records
 from harness.engine import Assignment
 from harness.paths import AttemptPaths, EnginePaths
 from harness.types import AttemptResult, EngineResult, EngineSpec, Limits, Reason, RunState, StopRequest
@@ -89,6 +89,7 @@ class Supervisor:
     nothing_left: float | None = None
     ended_by_user: bool = False
     group: Path | None = None  # the engine's control group
+    near: frozenset[int] = frozenset()  # processors next to its GPUs, to which the engine is kept; empty: any
     shared: set[str] = field(default_factory=set)
     oom_kills: int = 0  # of the host, before the engine started
     next_look: float = 0.0
@@ -162,6 +163,7 @@ class Supervisor:
         environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"))
         environment |= self.spec.environment | {processes.COOKIE: self.spec.engine, "TMPDIR": self.spec.scratch}
         self.group = cgroups.make(self.spec.engine)
+        self.near = gpus.near_cpus(self.spec.slot.gpus)
         with self.paths.log.open("ab") as log:
             engine = subprocess.Popen(
                 self.spec.argv,
@@ -172,7 +174,9 @@ class Supervisor:
                 start_new_session=True,
                 preexec_fn=self._enter,  # noqa: PLW1509 (this process has one thread)
             )
-        self.event("started", pid=engine.pid, slot=self.spec.slot.name, group=str(self.group) if self.group else None)
+        self.event(
+            "started", pid=engine.pid, slot=self.spec.slot.name, group=str(self.group) if self.group else None, cpus=sorted(self.near)
+        )
         return engine
 
     def _enter(self) -> None:
@@ -180,6 +184,8 @@ class Supervisor:
         processes.die_with_parent()
         if self.group is not None:
             cgroups.enter(self.group)
+        if self.near:
+            os.sched_setaffinity(0, self.near)
 
     def _supervise(self, engine: subprocess.Popen[bytes]) -> Verdict | None:
         """Returns when the engine has ended by itself (None) or has to be ended."""

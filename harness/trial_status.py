@@ -17,7 +17,7 @@ from harness.engine import Assignment
 from harness.errors import RecordError
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths, TrialPaths
 from harness.plain import plain
-from harness.types import AttemptResult, EngineSpec, Event, Lease, Params, Reason, TrialResult, TrialSpec, TrialState
+from harness.types import AttemptResult, EngineSpec, Event, Lease, Params, Reason, Slot, TrialResult, TrialSpec, TrialState
 
 T = TypeVar("T")
 NOBODY = "nobody is running it"
@@ -147,7 +147,7 @@ class TrialWatch:
             engine=last.engine,
             started_at=began,
             training_at=last.training.at if last.training else None,
-            gpu_seconds=(seconds or 0.0) * _gpus(last.slot),
+            gpu_seconds=(seconds or 0.0) * (Slot.named(last.slot).gpu_count if last.slot else 0.0),
             deserted=deserted,
         )
 
@@ -199,11 +199,6 @@ def attempt_events(attempt: AttemptPaths) -> list[Event]:
 def _own_total_steps(spec: TrialSpec) -> int | None:
     own = [line.partition("=")[2] for line in spec.overrides if line.lstrip("+").startswith(f"{_TOTAL_STEPS}=")]
     return int(own[-1]) if own and own[-1].isdigit() else None
-
-
-def _gpus(slot: str | None) -> int:
-    kind, _, names = (slot or "").partition(":")
-    return len(names.split("+")) if kind == "gpu" and names else 0
 
 
 def read_quietly(path: Path, kind: type[T]) -> T | None:

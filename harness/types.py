@@ -139,20 +139,34 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slot:
-    """Room for one engine."""
+    """Room for one engine: on the host's processors, on GPUs of its own, or on one part of a GPU that several slots share."""
 
     index: int
     gpus: tuple[str, ...] = ()  # values for CUDA_VISIBLE_DEVICES; empty: a CPU slot
+    part: int = 0  # which one, of a GPU in so many parts
+    parts: int = 1
 
     @property
     def name(self) -> str:
-        return f"gpu:{'+'.join(self.gpus)}" if self.gpus else f"cpu:{self.index}"
+        if not self.gpus:
+            return f"cpu:{self.index}"
+        gpus = f"gpu:{'+'.join(self.gpus)}"
+        return gpus if self.parts == 1 else f"{gpus}#{self.part + 1}/{self.parts}"
+
+    @property
+    def gpu_count(self) -> float:
+        """How many GPUs it takes up: less than one where it shares one."""
+        return len(self.gpus) / self.parts
 
     @classmethod
     def named(cls, name: str) -> Slot:
         """The slot of that name; of one with GPUs its index is not known any more."""
         kind, _, rest = name.partition(":")
-        return cls(index=0, gpus=tuple(rest.split("+"))) if kind == "gpu" else cls(index=int(rest))
+        if kind != "gpu":
+            return cls(index=int(rest))
+        gpus, _, shared = rest.partition("#")
+        part, _, parts = shared.partition("/")
+        return cls(index=0, gpus=tuple(gpus.split("+")), part=int(part or 1) - 1, parts=int(parts or 1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

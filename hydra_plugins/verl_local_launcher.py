@@ -18,23 +18,18 @@ if TYPE_CHECKING:
 class LocalLauncher(Launcher):
     """Slots on this host: for the engines of a study, and for plain task functions."""
 
-    def __init__(self, slots: int | None, gpus_per_slot: int, gpus: Any, jobs_per_process: int | None, engines: Any) -> None:
-        self._slots, self._gpus_per_slot, self._gpus, self._engines = slots, gpus_per_slot, gpus, engines
+    def __init__(
+        self, slots: int | None, gpus_per_slot: int, slots_per_gpu: int, gpus: Any, jobs_per_process: int | None, engines: Any
+    ) -> None:
+        self._wish: dict[str, Any] = {"slots": slots, "gpus_per_slot": gpus_per_slot, "slots_per_gpu": slots_per_gpu, "gpus": gpus}
+        self._engines = engines
         self._jobs_per_process = jobs_per_process
         self._jobs: LocalJobs | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from sweeps.jobs import LocalJobs
 
-        self._jobs = LocalJobs(
-            hydra_context,
-            task_function,
-            config,
-            slots=self._slots,
-            gpus_per_slot=self._gpus_per_slot,
-            gpus=self._gpus,
-            jobs_per_process=self._jobs_per_process,
-        )
+        self._jobs = LocalJobs(hydra_context, task_function, config, wish=self._wish, jobs_per_process=self._jobs_per_process)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         assert self._jobs is not None, "setup() comes first"
@@ -62,4 +57,4 @@ class LocalLauncher(Launcher):
         """Where the engines of a study run. Raises ConfigError where the host lacks the GPUs."""
         from sweeps.jobs import engine_launcher
 
-        return engine_launcher(self._engines, slots=self._slots, gpus_per_slot=self._gpus_per_slot, gpus=self._gpus)
+        return engine_launcher(self._engines, **self._wish)

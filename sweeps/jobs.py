@@ -31,19 +31,19 @@ from sweeps.recompose import Recomposer
 _FORK = multiprocessing.get_context("fork")
 
 
-def slots_for(*, slots: int | None, gpus_per_slot: int, gpus: Sequence[Any] | None) -> tuple[Slot, ...]:
+def slots_for(*, slots: int | None, gpus_per_slot: int, slots_per_gpu: int, gpus: Sequence[Any] | None) -> tuple[Slot, ...]:
     """Raises ConfigError where there are too few GPUs."""
     if gpus_per_slot == 0:
         return cpu_slots(1 if slots is None else slots)
     found = devices.visible() if gpus is None else tuple(str(gpu) for gpu in gpus)
-    return gpu_slots(found, gpus_per_slot, slots)
+    return gpu_slots(found, gpus_per_slot, slots, slots_per_gpu=slots_per_gpu)
 
 
-def engine_launcher(config: Any, *, slots: int | None, gpus_per_slot: int, gpus: Sequence[Any] | None) -> EngineLauncher:
-    """Builds the `engines` of a launcher's configuration for its slots."""
+def engine_launcher(config: Any, **wish: Any) -> EngineLauncher:
+    """Builds the `engines` of a launcher's configuration for its slots; `wish` as for `slots_for`."""
     if not isinstance(config, Mapping | DictConfig) or "_target_" not in config:
         raise ConfigError(f"hydra.launcher.engines: expected a mapping with _target_, got {config!r}")
-    engines: EngineLauncher = instantiate(config, _partial_=True)(slots=slots_for(slots=slots, gpus_per_slot=gpus_per_slot, gpus=gpus))
+    engines: EngineLauncher = instantiate(config, _partial_=True)(slots=slots_for(**wish))
     return engines
 
 
@@ -67,17 +67,15 @@ class LocalJobs:
         task_function: TaskFunction,
         config: DictConfig,
         *,
-        slots: int | None,
-        gpus_per_slot: int,
-        gpus: Sequence[Any] | None,
+        wish: Mapping[str, Any],
         jobs_per_process: int | None,
     ) -> None:
-        """`jobs_per_process` of None: one where slots have GPUs, whose memory is then surely free again, else any number."""
+        """`wish` as for `slots_for`. `jobs_per_process` of None: one where slots have GPUs, whose memory is free then, else any number."""
         if jobs_per_process is not None and jobs_per_process < 1:
             raise ConfigError(f"hydra.launcher.jobs_per_process={jobs_per_process}: expected a number of at least 1, or null")
         self._context, self._function = hydra_context, task_function
-        self._wish = {"slots": slots, "gpus_per_slot": gpus_per_slot, "gpus": gpus}
-        self._most = 1 if jobs_per_process is None and gpus_per_slot else jobs_per_process
+        self._wish = dict(wish)
+        self._most = 1 if jobs_per_process is None and wish["gpus_per_slot"] else jobs_per_process
         self._slots: list[Slot] | None = None  # those without a worker
         self._workers: list[_Worker] = []
         self._recomposer = Recomposer(hydra_context.config_loader, config)
@@ -87,7 +85,7 @@ class LocalJobs:
         self.close()
         if self._wish["slots"] is None and not self._wish["gpus_per_slot"]:
             self._wish["slots"] = at_most
-        self._slots = list(slots_for(**self._wish))  # type: ignore[arg-type] # as given to __init__
+        self._slots = list(slots_for(**self._wish))
         return len(self._slots)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:

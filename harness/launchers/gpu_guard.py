@@ -84,12 +84,23 @@ class GpuGuard:
         if moved:
             known.steady_since = now
         known.last = used
+        if slot.parts > 1:  # what its neighbours use comes and goes
+            return _short(slot, memory, share)
         if (held := _held(slot, memory, known.before, share)) is not None:
             return held
         if known.used and now - known.steady_since < STABLE_S:
             return "its memory still changes"
         known.before = known.before or used
         return None
+
+
+def _short(slot: Slot, memory: Sequence[Memory], share: float) -> str | None:
+    """Whether the part that a slot has of its GPU is free: who keeps to their own leaves it."""
+    for name, device in zip(slot.gpus, memory, strict=True):
+        free, due = device.total - device.used, max(device.total / slot.parts - TOLERANCE_MIB, share * device.total)
+        if free < due:
+            return f"GPU {name} has {free} of {device.total} MiB free, and each of its {slot.parts} slots may take {due:.0f}"
+    return None
 
 
 def _held(slot: Slot, memory: Sequence[Memory], before: tuple[int, ...] | None, share: float) -> str | None:

@@ -27,15 +27,31 @@ def cpu_slots(count: int) -> tuple[Slot, ...]:
     return tuple(Slot(index=index) for index in range(count))
 
 
-def gpu_slots(gpus: Sequence[str], gpus_per_slot: int, at_most: int | None = None) -> tuple[Slot, ...]:
-    """Disjoint sets of `gpus_per_slot` GPUs, as many as fit; raises ConfigError where not even one does."""
+def gpu_slots(gpus: Sequence[str], gpus_per_slot: int, at_most: int | None = None, *, slots_per_gpu: int = 1) -> tuple[Slot, ...]:
+    """Disjoint sets of `gpus_per_slot` GPUs, as many as fit, of one NUMA node where they can be; or `slots_per_gpu` parts of each GPU.
+
+    Each GPU's first part comes before any second one, so that few slots do not share. Raises ConfigError where not even one slot fits.
+    """
+    if slots_per_gpu < 1:
+        raise ConfigError(f"resources.slots_per_gpu: expected 1 or more, got {slots_per_gpu}")
+    if slots_per_gpu > 1 and gpus_per_slot != 1:
+        raise ConfigError(f"resources.slots_per_gpu: {slots_per_gpu} slots share a GPU only where each takes one, not {gpus_per_slot}")
     count = len(gpus) // gpus_per_slot
     if count == 0:
         raise ConfigError(
             f"resources.gpus_per_slot: {gpus_per_slot} asked for a trial, {len(gpus)} there: {', '.join(gpus) or 'no GPU is visible'}"
         )
-    sets = [tuple(gpus[i * gpus_per_slot : (i + 1) * gpus_per_slot]) for i in range(count)]
-    return tuple(Slot(index=index, gpus=gpus) for index, gpus in enumerate(sets[:at_most]))
+    near = by_node(gpus)
+    sets = [tuple(near[i * gpus_per_slot : (i + 1) * gpus_per_slot]) for i in range(count)]
+    shares = [(part, own) for part in range(slots_per_gpu) for own in sets][:at_most]
+    return tuple(Slot(index=index, gpus=own, part=part, parts=slots_per_gpu) for index, (part, own) in enumerate(shares))
+
+
+def by_node(names: Sequence[str]) -> list[str]:
+    """The GPUs of one NUMA node next to each other, else in the order given."""
+    nodes = [place.node for place in gpus.places(names)]
+    order = sorted(range(len(names)), key=lambda index: nodes[index]) if len(nodes) == len(names) else range(len(names))
+    return [names[index] for index in order]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,8 +16,6 @@ from omegaconf import OmegaConf
 
 from harness import processes, records
 from harness.engine import Assignment
-from harness.errors import ConfigError
-from harness.launchers.local import gpu_slots
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths
 from harness.types import AttemptResult, AttemptSpec, EngineSpec, Limits, Reason, RunState, Slot
 
@@ -157,9 +155,3 @@ def driver_says(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> N
     tool.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-
-
-def test_gpu_slots_are_disjoint_sets_and_too_few_gpus_are_refused() -> None:
-    assert [slot.gpus for slot in gpu_slots(("0", "1", "2", "3", "4"), 2)] == [("0", "1"), ("2", "3")]
-    with pytest.raises(ConfigError, match="4 asked for a trial, 2 there: 0, 1"):
-        gpu_slots(("0", "1"), 4)

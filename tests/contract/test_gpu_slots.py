@@ -1,51 +1,22 @@
-"""What a study does with GPUs whose memory does not come back. No GPU is needed: the driver's tool is a double that reads files."""
+"""What a study does with GPUs whose memory does not come back. No GPU is needed: the driver's tool is a double."""
 
 from __future__ import annotations
 
 import os
-import stat
-import sys
 import time
 from pathlib import Path
 
 import commands
 import pytest
-from commands import QUICK, left_alive, results
+from commands import QUICK, engine_specs, left_alive, results
+from driver import TOTAL_MIB, Driver
 
 from harness.launchers import gpu_guard
 from harness.launchers.gpu_guard import GpuGuard
 from harness.paths import StudyPaths
 from harness.types import Slot, TrialState
 
-TOTAL_MIB = 81_559
 SLOT = Slot(index=0, gpus=("0",))
-
-
-class Driver:
-    """`nvidia-smi` for two GPUs: each one's use stands in a file."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        tool = folder / "nvidia-smi"
-        tool.write_text(
-            f"""#!{sys.executable}
-import pathlib, sys
-ids = [word.split("=")[1] for word in sys.argv if word.startswith("--id=")]
-if "memory" in sys.argv[1]:
-    for gpu in ids[0].split(","):
-        print(pathlib.Path({str(folder)!r}, gpu).read_text() + ", {TOTAL_MIB}")
-else:
-    print("0\\n1")
-"""
-        )
-        tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
-        for gpu in ("0", "1"):
-            self.uses(gpu, 4)
-
-    def uses(self, gpu: str, mib: int) -> None:
-        beside = self.folder / f".{gpu}"
-        beside.write_text(str(mib))
-        beside.replace(self.folder / gpu)
 
 
 @pytest.fixture
@@ -117,17 +88,17 @@ STUDY = (
     "experiment=drill",
     *QUICK,
     "hydra/sweeper/pruner=none",
-    "resources.gpus_per_slot=1",
     "engine.reuse=never",
     "hydra.launcher.engines.gpu_back_s=1",
     "study.name=leaky",
 )
+ONE_EACH = ("resources.gpus_per_slot=1",)
 
 
 def test_a_study_goes_on_without_the_gpu_that_does_not_come_back(driver: Driver, tmp_path: Path) -> None:
-    controller = commands.start("verl-sweep", *STUDY, "resources.slots=2", "hydra.sweeper.n_trials=6", cwd=tmp_path)
+    controller = commands.start("verl-sweep", *STUDY, *ONE_EACH, "resources.slots=2", "hydra.sweeper.n_trials=6", cwd=tmp_path)
     study = StudyPaths(tmp_path / "outputs" / "leaky")
-    commands.wait_until(lambda: len(study.trials()) == 2, meanwhile=[controller])
+    commands.wait_until(lambda: len(study.engines()) == 2, meanwhile=[controller])
     driver.uses("1", 40_000)  # of trial 1's engine, for ever
     out, err = controller.communicate(timeout=commands.TIMEOUT_S)
     assert (controller.returncode, err) == (0, "")
@@ -140,9 +111,9 @@ def test_a_study_goes_on_without_the_gpu_that_does_not_come_back(driver: Driver,
 
 
 def test_a_study_whose_last_gpu_does_not_come_back_ends_and_can_go_on(driver: Driver, tmp_path: Path) -> None:
-    controller = commands.start("verl-sweep", *STUDY, "resources.slots=1", "hydra.sweeper.n_trials=2", cwd=tmp_path)
+    controller = commands.start("verl-sweep", *STUDY, *ONE_EACH, "resources.slots=1", "hydra.sweeper.n_trials=2", cwd=tmp_path)
     study = StudyPaths(tmp_path / "outputs" / "leaky")
-    commands.wait_until(lambda: len(study.trials()) == 1, meanwhile=[controller])
+    commands.wait_until(lambda: len(study.engines()) == 1, meanwhile=[controller])
     driver.uses("0", 40_000)
     _, err = controller.communicate(timeout=commands.TIMEOUT_S)
     assert (controller.returncode, err) == (1, "verl-sweep: no slot is left: gpu:0 did not come back; see nvidia-smi for what holds them\n")
@@ -150,3 +121,36 @@ def test_a_study_whose_last_gpu_does_not_come_back_ends_and_can_go_on(driver: Dr
     again = commands.run("verl-study", "resume", "leaky", cwd=tmp_path)
     assert (again.returncode, again.stderr) == (0, "")
     assert [result.state for result in results(study).values()] == [TrialState.COMPLETE] * 2
+
+
+# --- one GPU for several slots --------------------------------------------------------------------------------------------------------
+
+SHARED = tuple(Slot(index=part, gpus=("0",), part=part, parts=2) for part in range(2))
+
+
+def test_a_part_of_a_gpu_is_given_on_when_as_much_as_it_may_take_is_free_whatever_its_neighbour_does(driver: Driver) -> None:
+    guard, said = GpuGuard(), list[str]()
+    for used, clear in ((4, True), (TOTAL_MIB // 2, True), (TOTAL_MIB * 6 // 10, False), (TOTAL_MIB // 3, True)):
+        driver.uses("0", used)
+        time.sleep(gpu_guard.CLEAR_S if clear else gpu_guard.CLEAR_S + gpu_guard.LOOK_S)
+        assert guard.is_clear(SHARED[0], 0.3, said.append) is clear, used
+        guard.engine_starts(SHARED[0])
+    assert said == []
+
+
+def test_trials_that_share_a_gpu_run_at_once_and_each_is_charged_its_part(driver: Driver, tmp_path: Path) -> None:
+    shared = (*ONE_EACH, "resources.slots=4", "resources.slots_per_gpu=2", "hydra.sweeper.n_trials=4")
+    ran = commands.run("verl-sweep", *STUDY, *shared, cwd=tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    study = StudyPaths(tmp_path / "outputs" / "leaky")
+    specs = engine_specs(study)
+    assert sorted(spec.environment["CUDA_VISIBLE_DEVICES"] for spec in specs) == ["0", "0", "1", "1"]
+    assert sorted(spec.slot.name for spec in specs) == ["gpu:0#1/2", "gpu:0#2/2", "gpu:1#1/2", "gpu:1#2/2"]
+    assert [result.gpu_seconds / result.seconds for result in results(study).values()] == [0.5] * 4
+
+
+def test_parts_of_sets_of_gpus_are_refused(driver: Driver, tmp_path: Path) -> None:
+    ran = commands.run("verl-sweep", *STUDY, "resources.gpus_per_slot=2", "resources.slots_per_gpu=2", cwd=tmp_path)
+    assert ran.returncode == 2
+    assert "resources.slots_per_gpu: 2 slots share a GPU only where each takes one, not 2" in ran.stderr
+    assert not (tmp_path / "outputs").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from typing import Any
 
 from harness.status import StudyStatus
@@ -50,6 +51,9 @@ def trial_fields(trial: TrialStatus) -> dict[str, Any]:
         "startup_s": trial.startup_s,
         "warm": trial.warm,
         "slot": trial.slot,
+        "gpu_seconds": trial.gpu_seconds,
+        "phases": trial.phases,
+        "gpu": None if trial.gpu is None else asdict(trial.gpu),
         "seed": trial.seed,
         "configuration": trial.configuration,
     }

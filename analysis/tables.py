@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from rich.console import Group, RenderableType
@@ -16,7 +16,7 @@ from harness.digest import latest_and_best
 from harness.paths import StudyPaths, TrialPaths
 from harness.status import StudyStatus
 from harness.trial_status import TrialStatus, read_quietly
-from harness.types import Failure, StudyRecord, TrialState
+from harness.types import Failure, GpuUse, StudyRecord, TrialState
 from harness.wording import cause, definition, duration, exact, sparkline
 
 
@@ -59,8 +59,10 @@ def trial_block(study: StudyPaths, record: StudyRecord, trial: TrialStatus) -> R
         *((f"attempt {number}", _failure(failure)) for number, failure in failures(study.trial(trial.number))),
         ("time", Text(duration(trial.seconds)) if trial.seconds is not None else None),
         ("start-up", Text(duration(trial.startup_s)) if trial.startup_s is not None else None),
+        ("phases", _phases(trial.phases) if trial.phases else None),
         ("slot", Text(f"{trial.slot}  {trial.engine or ''}") if trial.slot else None),
         ("GPU-hours", Text(f"{trial.gpu_seconds / 3600:.3f}") if trial.gpu_seconds else None),
+        ("GPU", _gpu(trial.gpu) if trial.gpu else None),
         ("seed", Text(str(trial.seed)) if trial.seed is not None else None),
         ("configuration", Text(trial.configuration)),
         ("folder", Text(str(study.trial(trial.number).root))),
@@ -86,6 +88,19 @@ def _failure(failure: Failure) -> Text:
     kind = failure.kind.value.replace("_", " ") + (f" of the {failure.part}" if failure.part else "")
     mended = [f"again with {key}={value}" for key, value in failure.repair.items()]
     return Text("\n").join([Text(kind, style="red"), *(Text(line, style="dim") for line in failure.lines), *map(Text, mended)])
+
+
+def _phases(seconds: Mapping[str, float]) -> Text:
+    return Text("  ".join(f"{phase} {spent:.1f}s" if spent < 60 else f"{phase} {duration(spent)}" for phase, spent in seconds.items()))
+
+
+def _gpu(use: GpuUse) -> Text:
+    """Peak memory by role, then rates and energy as far as they were measured."""
+    words = ["peak " + ", ".join(f"{role} {peak:.1f} GiB" for role, peak in use.peak_gib.items())]
+    words += [f"MFU {use.mfu:.1%}"] if use.mfu is not None else []
+    words += [f"{use.tokens_per_s:,.0f} tokens/s"] if use.tokens_per_s is not None else []
+    words += [f"{use.energy_kj:.1f} kJ"] if use.energy_kj is not None else []
+    return Text("  ".join(words))
 
 
 def _values(record: StudyRecord, trial: TrialStatus) -> list[str]:

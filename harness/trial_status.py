@@ -17,7 +17,7 @@ from harness.engine import Assignment
 from harness.errors import RecordError
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths, TrialPaths
 from harness.plain import plain
-from harness.types import AttemptResult, EngineSpec, Event, Lease, Params, Reason, Slot, TrialResult, TrialSpec, TrialState
+from harness.types import AttemptResult, EngineSpec, Event, GpuUse, Lease, Params, Reason, Slot, TrialResult, TrialSpec, TrialState
 
 T = TypeVar("T")
 NOBODY = "nobody is running it"
@@ -51,6 +51,8 @@ class TrialStatus:
     ended_at: float | None = None
     gpu_seconds: float = 0.0
     warm: bool = False  # on an engine that had served others
+    phases: dict[str, float] = field(default_factory=dict)  # seconds, of the last attempt, once the trial has ended
+    gpu: GpuUse | None = None  # likewise
     deserted: bool = False  # running by its records, with neither a controller nor a supervisor alive
 
 
@@ -125,6 +127,8 @@ class TrialWatch:
             ended_at=result.ended_at,
             gpu_seconds=result.gpu_seconds,
             warm=result.warm,
+            phases=result.phases,
+            gpu=result.gpu,
         )
 
     def _running(self, status: TrialStatus, attempts: Sequence[AttemptWatch], now: float, controller_alive: bool) -> TrialStatus:

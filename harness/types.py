@@ -276,6 +276,16 @@ class EngineResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GpuUse:
+    """What an attempt took of its GPUs; where it shared one, power and the rollout's memory are not its own alone, and are left out."""
+
+    peak_gib: dict[str, float]  # by role: rollout, actor, reference, critic
+    mfu: float | None  # of the actor's updates: share of the GPUs' peak FLOP/s
+    tokens_per_s: float | None  # prompts and responses, of one GPU
+    energy_kj: float | None  # of all its GPUs, over its steps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialResult:
     """How a trial ended; what Optuna was told."""
 
@@ -293,6 +303,8 @@ class TrialResult:
     ended_at: float
     warm: bool = False  # the last attempt was given to an engine that had served others
     failure: FailureKind | None = None  # of the last attempt, where the trial failed
+    phases: dict[str, float] = field(default_factory=dict)  # seconds, of the last attempt; `harness.measures` says of what
+    gpu: GpuUse | None = None  # of the last attempt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

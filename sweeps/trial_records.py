@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from harness import command, records
+from harness.measures import Meter
+from harness.metrics import MetricReader
 from harness.paths import AttemptPaths, StudyPaths, TrialPaths
-from harness.types import FailureKind, Slot, TrialResult, TrialSpec
+from harness.types import AttemptResult, FailureKind, Slot, TrialResult, TrialSpec
 from sweeps import endings
 from sweeps.config import unresolved
 from sweeps.loop import Outcome, Proposal
@@ -53,6 +56,7 @@ def write_spec(study: StudyPaths, proposal: Proposal, *, seed: int, config: Dict
 def write_result(paths: TrialPaths, outcome: Outcome, ended: Ended | None = None) -> None:
     """Once; `ended` is None for a trial that never had a slot."""
     seconds = endings.slot_seconds(paths)
+    measured = _measured(paths, ended.attempt) if ended else {}
     result = TrialResult(
         number=paths.number,
         state=outcome.state,
@@ -68,8 +72,21 @@ def write_result(paths: TrialPaths, outcome: Outcome, ended: Ended | None = None
         ended_at=time.time(),
         warm=ended is not None and ended.warm,
         failure=ended.failure if ended else None,
+        **measured,
     )
     records.write(paths.result, result)
+
+
+def _measured(paths: TrialPaths, attempt: AttemptPaths) -> dict[str, Any]:
+    """The parts of a result that events and metrics of the last attempt tell."""
+    before = records.read_if_there(paths.attempt(attempt.number - 1).result, AttemptResult) if attempt.number else None
+    spec, result = records.read(paths.spec, TrialSpec), records.read_if_there(attempt.result, AttemptResult)
+    meter = Meter()
+    for point in MetricReader(attempt.metrics).new_points():
+        meter.add(point)
+    asked_at = before.ended_at if before else spec.created_at
+    ended_at = result.ended_at if result else time.time()
+    return {"phases": meter.phases(list(records.events(attempt.events)), asked_at=asked_at, ended_at=ended_at), "gpu": meter.gpu()}
 
 
 def link_wandb(study: StudyPaths, trial: TrialPaths) -> None:

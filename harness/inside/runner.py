@@ -31,12 +31,13 @@ from verl.utils.import_utils import load_class_from_fqn
 from verl.utils.logging_utils import configure_verl_logging
 
 from harness.engine import AttemptDesk, EngineDesk
+from harness.failures import diagnose
 from harness.inside.nursery import Nursery
 from harness.inside.seeding import SeededAgentLoops
 from harness.inside.trainer import AttemptTrainer, Boot, Stopped, Untrusted
 from harness.inside.upkeep import Footprint, fault, footprint
 from harness.inside.workers import seed_process
-from harness.types import Reason, RunState
+from harness.types import AttemptResult, Failure, Reason, RunState
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _RAISED = re.compile(r"^[\w.]*(?:Error|Exception)\b.*", re.MULTILINE)  # how a traceback ends
@@ -49,6 +50,7 @@ class Ending:
     state: RunState
     reason: Reason
     message: str
+    failure: Failure | None = None  # as far as the exception alone tells: the controller reads the whole log
 
     @property
     def exit_code(self) -> int:
@@ -112,12 +114,13 @@ class Runner:
             config = composed(attempt)
             seed_process(config.data.get("seed"))
             configured_s = time.monotonic() - began
-            trainer = AttemptTrainer(config, attempt, boot, served=self._trained)
+            trainer = AttemptTrainer(config, attempt, boot, slot=self.desk.spec.slot, served=self._trained)
             trainer.phases["config"] = round(configured_s, 3)
             ending = self._train(trainer, loops)
         except Exception as error:
             traceback.print_exc()
-            ending = failure(error)
+            ending = failure(error, steps=trainer.logged_steps if trainer is not None else 0)
+        attempt.event("trained")
         self._trained += 1
         if trainer is not None:
             finish_tracking(trainer, ending)
@@ -219,6 +222,9 @@ def finish_tracking(trainer: AttemptTrainer, ending: Ending) -> None:
     if "wandb" in tracking.logger and wandb.run is not None:
         wandb.run.tags = (*(wandb.run.tags or ()), ending.reason.value)
         wandb.run.summary.update({"harness/state": ending.state.value, "harness/reason": ending.reason.value})
+        if ending.failure is not None:
+            site = {"harness/oom_site": ending.failure.part.value} if ending.failure.part else {}
+            wandb.run.summary.update({"harness/failure": ending.failure.kind.value, **site})
     tracking.finish(exit_code=ending.exit_code)
     wandb.teardown()  # it reads its environment once in its life, and the next attempt's is another
 
@@ -227,13 +233,15 @@ def conclude(attempt: AttemptDesk, ending: Ending, *, steps: int) -> None:
     attempt.conclude(ending.state, ending.reason, ending.message, steps=steps)
 
 
-def failure(error: BaseException) -> Ending:
+def failure(error: BaseException, *, steps: int = 0) -> Ending:
     """One sentence of an exception; of the original one where Ray carried it, or its traceback, from another process."""
     origin = getattr(error, "cause", None) or error
     text = _COLOURS.sub("", str(origin))
     raised = _RAISED.findall(text) if "Traceback" in text or isinstance(origin, ray.exceptions.RayError) else []
-    sentence = raised[-1] if raised else f"{type(origin).__name__}: {text}"
-    return Ending(state=RunState.FAILED, reason=Reason.CRASHED, message=" ".join(sentence.split())[:500])
+    sentence = " ".join((raised[-1] if raised else f"{type(origin).__name__}: {text}").split())[:500]
+    said = AttemptResult(state=RunState.FAILED, reason=Reason.CRASHED, message=sentence, ended_at=time.time(), steps=steps)
+    told = diagnose(said, "".join(traceback.format_exception(error)))
+    return Ending(state=said.state, reason=said.reason, message=sentence, failure=told)
 
 
 def leave() -> None:

@@ -21,10 +21,11 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from harness import checkpoints
 from harness.engine import AttemptDesk
 from harness.errors import NoSpaceForCheckpoint
+from harness.inside.measured import MeasuredTrainer
 from harness.inside.replay import OrderedReplayBuffer
 from harness.inside.workers import ActorWorker, CriticWorker, Restored
 from harness.lines import LineReader
-from harness.types import Reason, StopRequest
+from harness.types import Reason, Slot, StopRequest
 
 CORRELATION = "training/rollout_actor_probs_pearson_corr"
 _HANDLES = (  # of processes, and of what was read from the model's folder; all else of a trainer belongs to one attempt
@@ -98,13 +99,13 @@ class Boot(PPOTrainerSync):
         """Each attempt hands its own weights to the rollout."""
 
 
-class AttemptTrainer(PPOTrainerSync):
+class AttemptTrainer(MeasuredTrainer):
     """A new object for every attempt."""
 
-    def __init__(self, config: Any, desk: AttemptDesk, boot: Boot, *, served: int) -> None:
+    def __init__(self, config: Any, desk: AttemptDesk, boot: Boot, *, slot: Slot, served: int) -> None:
         """`served`: how many attempts were trained on these processes before."""
         super().__init__(config)
-        self.desk, self.boot, self.served = desk, boot, served
+        self.desk, self.boot, self.slot, self.served = desk, boot, slot, served
         self.stop: StopRequest | None = None
         self.global_steps = 0  # verl sets it when it looks for a checkpoint
         self.phases: dict[str, float] = {}  # seconds
@@ -129,6 +130,7 @@ class AttemptTrainer(PPOTrainerSync):
         for name in _HANDLES:
             if hasattr(self.boot, name):
                 setattr(self, name, getattr(self.boot, name))
+        self.measure(self.slot)
         self.mark("trainer")
         self._init_dataloader()  # first: it writes the schedule's length into the configuration
         self._init_dump_executor()

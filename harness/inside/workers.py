@@ -20,6 +20,7 @@ from verl.utils.import_utils import import_external_libs
 from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker, TrainingWorkerConfig
 from verl.workers.utils.losses import ppo_loss, value_loss
 
+from harness.inside.gpu_use import Memory
 from harness.inside.weights import FirstWeights, checkpoint_bytes, checksum_of
 
 HEAD_SEED = 0  # of a critic's new last layer: the same in every engine, whichever attempt it was started for
@@ -63,6 +64,15 @@ class ActorWorker(ActorRolloutRefWorker):
             device_bytes=_device_bytes(),
             checkpoint_bytes=checkpoint_bytes(self.actor.engine.module),
         )
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def memory(self) -> Memory:
+        """What this process, which actor, reference and critic share, has used since the last call."""
+        device = get_torch_device()
+        free, total = device.mem_get_info()
+        answer = Memory(peak_bytes=device.max_memory_allocated(), held_bytes=device.memory_reserved(), device_bytes=total - free)
+        device.reset_peak_memory_stats()
+        return answer
 
 
 class CriticWorker(TrainingWorker):

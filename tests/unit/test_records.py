@@ -28,6 +28,7 @@ from harness.types import (
     Event,
     Failure,
     FailureKind,
+    GpuUse,
     Lease,
     Limits,
     Objective,
@@ -83,6 +84,8 @@ EXAMPLES: tuple[Any, ...] = (
         startup_s=None,
         slot="gpu:0+1",
         ended_at=3.0,
+        phases={"queue": 0.1, "steady step": 4.0},
+        gpu=GpuUse(peak_gib={"actor": 12.5}, mfu=0.3, tokens_per_s=None, energy_kj=3.5),
     ),
     TrialSpec(
         study="s", number=7, configuration="c", params={"lr": 1e-6, "n": 4, "x": None}, overrides=("lr=1e-06",), seed=1, created_at=1.0
@@ -121,7 +124,14 @@ def test_there_is_an_example_of_every_noun_that_is_written() -> None:
     from harness import types
 
     nouns = {noun for noun in vars(types).values() if isinstance(noun, type) and dataclasses.is_dataclass(noun)}
-    parts = {types.MetricPoint, types.Event, types.Limits, types.Objective, types.Slot}  # lines of a log, and fields of others
+    parts = {
+        types.MetricPoint,
+        types.Event,
+        types.GpuUse,
+        types.Limits,
+        types.Objective,
+        types.Slot,
+    }  # lines of a log, and fields of others
     assert {type(example) for example in EXAMPLES} == nouns - parts | {Assignment}
 
 

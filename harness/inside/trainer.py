@@ -175,6 +175,11 @@ class AttemptTrainer(MeasuredTrainer):
             self.desk.event("training", step=self.global_steps)
         super().on_step_begin()
 
+    def on_sample_end(self) -> None:
+        if self.global_steps == self._first_step:
+            self.desk.event("sampled", step=self.global_steps)
+        super().on_sample_end()
+
     def on_step_end(self) -> None:
         if self.global_steps < self.total_training_steps:
             self.stop = self.desk.stop_request()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.engine import AttemptDesk, EngineDesk
 from harness.inside.nursery import Nursery
+from harness.inside.page_cache import read_ahead
 from harness.paths import EnginePaths
 from harness.types import Reason, RunState
 
@@ -24,6 +25,7 @@ def main(folder: str) -> int:
         return 0
     try:
         enter(attempt)
+        attempt.event("read_ahead", mib=read_ahead(attempt.spec.config["actor_rollout_ref"]["model"]["path"]))
         nursery = nursery_for(attempt, Path(desk.spec.scratch))
         from harness.inside import runner
     except Exception as error:

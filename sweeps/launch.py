@@ -30,7 +30,7 @@ from sweeps.config import Settings, read_settings, with_hydra
 from sweeps.loop import Loop, TooManyFailures
 from sweeps.outages import Outages
 from sweeps.pruners.build import build_pruner
-from sweeps.rehearse import rehearse, reuse_note
+from sweeps.rehearse import refuse_oversubscribed, rehearse, reuse_note
 from sweeps.samplers.build import build_sampler, remembers_nothing
 from sweeps.space import Space
 from sweeps.spectator import Spectator
@@ -116,6 +116,7 @@ class _Launch:
         to_be_made = assets.missing(self.settings.assets)
         corners = rehearse(self.composer, self.space, self.settings.objectives, to_be_made={asset.folder for asset in to_be_made})
         launcher = self._engine_launcher()
+        refuse_oversubscribed(launcher.slots(), self.settings.rollout_share)
         tracker = instantiate(self.settings.tracking)
         asked = study.describe(
             self.settings,

@@ -9,10 +9,10 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from harness import known_metrics, preflight
-from harness.errors import PreflightError, SpaceError
+from harness.errors import ConfigError, PreflightError, SpaceError
 from harness.fingerprint import fingerprint, is_hot, leaves, once_only
 from harness.preflight import Finding, Severity
-from harness.types import Objective
+from harness.types import Objective, Slot
 from sweeps.compose import Composer
 from sweeps.config import interpolations, trainer_config
 from sweeps.space import Space, bare_key
@@ -36,6 +36,16 @@ def rehearse(
     if all(verdicts):
         raise PreflightError("; ".join(finding.message for finding in verdicts[0]), findings=verdicts[0])
     return tuple(trees)
+
+
+def refuse_oversubscribed(slots: Sequence[Slot], rollout_share: float) -> None:
+    """The rollout's share of a GPU's memory where several slots share the GPU. Raises ConfigError."""
+    parts = max((slot.parts for slot in slots), default=1)
+    if parts > 1 and rollout_share >= 1 / parts:
+        raise ConfigError(
+            f"actor_rollout_ref.rollout.gpu_memory_utilization: {rollout_share:g} of a GPU for the rollout of each of its {parts} slots "
+            f"leaves the trainers nothing; expected well below {1 / parts:.2g}, as {0.6 / parts:.2g}"
+        )
 
 
 def reuse_note(trees: Sequence[Mapping[str, Any]]) -> str:

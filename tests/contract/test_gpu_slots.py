@@ -149,6 +149,14 @@ def test_trials_that_share_a_gpu_run_at_once_and_each_is_charged_its_part(driver
     assert [result.gpu_seconds / result.seconds for result in results(study).values()] == [0.5] * 4
 
 
+def test_rollouts_that_would_leave_nothing_to_the_trainers_on_a_shared_gpu_are_refused(driver: Driver, tmp_path: Path) -> None:
+    greedy = ("resources.slots_per_gpu=2", "rollout=vllm", "actor_rollout_ref.rollout.gpu_memory_utilization=0.5")
+    ran = commands.run("verl-sweep", *STUDY, *ONE_EACH, *greedy, cwd=tmp_path)
+    assert ran.returncode == 2
+    assert "0.5 of a GPU for the rollout of each of its 2 slots leaves the trainers nothing" in ran.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_parts_of_sets_of_gpus_are_refused(driver: Driver, tmp_path: Path) -> None:
     ran = commands.run("verl-sweep", *STUDY, "resources.gpus_per_slot=2", "resources.slots_per_gpu=2", cwd=tmp_path)
     assert ran.returncode == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 import commands
 import pytest
 from commands import QUICK, engine_specs, left_alive, results
-from driver import TOTAL_MIB, Driver
+from gpu_driver import TOTAL_MIB, Driver
 
 from harness.launchers import gpu_guard
 from harness.launchers.gpu_guard import GpuGuard

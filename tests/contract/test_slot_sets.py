@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from driver import Driver
+from gpu_driver import Driver
 from hydra import compose, initialize_config_module
 
 from harness import gpus, records

@@ -62,6 +62,11 @@ def parser() -> argparse.ArgumentParser:
 
     report = command("report", "writes report/report.md into the study's folder and prints its path")
     report.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
+
+    doctor = command("doctor", "whether this host can run an experiment, what it lacks and the cure; exit status 2 where it cannot")
+    doctor.add_argument("--json", action="store_true")
+    doctor.add_argument("-m", "--multirun", action="store_true", help="nothing: so that a launch's own words can be pasted")
+    doctor.add_argument("overrides", nargs="*", help="as given to verl-sweep: experiment=demo lr=1e-5 resources.slots=2 ...")
     return main
 
 
@@ -102,6 +107,8 @@ def run(options: argparse.Namespace) -> int:
                 commands.repro(outputs, options.study, options.trial)
             case "report":
                 commands.report(outputs, options.study)
+            case "doctor":
+                commands.doctor(getattr(options, "outputs", None), options.overrides, as_json=options.json)
     except HarnessError as error:
         print(f"verl-study: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from analysis.find import find_study, find_trial
 from harness import records
@@ -15,13 +16,10 @@ from harness.errors import ConfigError, RecordError
 from harness.lines import Place
 from harness.paths import AttemptPaths, StudyPaths
 from harness.status import StudyStatus, StudyWatch, find_studies, load_study, load_trial
+from harness.terminal import console
 from harness.trial_status import TrialStatus, attempt_events, attempts_served, engine_paths, read_quietly
 from harness.types import EngineSpec, Limits, Reason, StopRequest, StudyRecord, TrialSpec, TrialState
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-PIPE_WIDTH = 140  # of tables that are not read on a terminal
 FOLLOW_S = 0.2
 _CHUNK = 2**16
 _LOOKS_ALONE = 3  # without a living controller before `watch` gives up: one may just be taking over
@@ -39,8 +37,8 @@ def list_studies(outputs: Path, *, as_json: bool) -> None:
         return
     from analysis.tables import studies_table
 
-    console = _console()
-    console.print(studies_table(studies, console.width))
+    screen = console()
+    screen.print(studies_table(studies, screen.width))
 
 
 def show(outputs: Path, name: str | None, number: int | None, *, as_json: bool) -> None:
@@ -56,7 +54,7 @@ def show(outputs: Path, name: str | None, number: int | None, *, as_json: bool) 
         return
     from harness.screen import closing
 
-    _console().print(closing(load_study(study)))
+    console().print(closing(load_study(study)))
 
 
 def _show_trial(study: StudyPaths, number: int, *, as_json: bool) -> None:
@@ -69,7 +67,7 @@ def _show_trial(study: StudyPaths, number: int, *, as_json: bool) -> None:
         return
     from analysis.tables import trial_block
 
-    _console().print(trial_block(study, record, trial))
+    console().print(trial_block(study, record, trial))
 
 
 def watch(outputs: Path, name: str | None, *, interval_s: float) -> None:
@@ -82,7 +80,7 @@ def watch(outputs: Path, name: str | None, *, interval_s: float) -> None:
     if sys.stdout.isatty():
         from harness.screen import closing
 
-        _console().print(closing(last))
+        console().print(closing(last))
     if not last.ended:
         print(f"verl-study: nobody works on {last.record.name} any more; the command that began it goes on with it", file=sys.stderr)
 
@@ -109,7 +107,7 @@ def _watch_live(looks: Iterator[StudyStatus]) -> StudyStatus:
 
     from harness.screen import Screen
 
-    with Live(console=_console(), auto_refresh=False) as live:
+    with Live(console=console(), auto_refresh=False) as live:
         for status in looks:
             live.update(Screen(status, status.at), refresh=True)
         live.transient = True
@@ -239,11 +237,23 @@ def resume(outputs: Path, name: str) -> NoReturn:
     record = records.read(study.record, StudyRecord)
     own = ("study.name=", "paths.outputs=")
     arguments = [word for word in record.command if not word.startswith(own)]
+    _become("sweeps.app", *arguments, f"study.name={study.name}", f"paths.outputs={study.root.parent.absolute()}")
+
+
+def doctor(outputs: Path | None, overrides: Sequence[str], *, as_json: bool) -> NoReturn:
+    """Becomes the program that composes the experiment and looks at this host."""
+    where = [] if outputs is None else [f"paths.outputs={outputs}"]
+    _become("sweeps.doctor", *(["--json"] if as_json else []), *overrides, *where)
+
+
+def _become(module: str, *arguments: str) -> NoReturn:
+    """A program of `sweeps`, which this side of the house never imports. Raises ConfigError where that name is another's."""
+    ours, found = Path(__file__).parents[1] / "sweeps", importlib.util.find_spec("sweeps")
+    if found is None or found.origin is None or Path(found.origin).parent.resolve() != ours.resolve():
+        there = found.origin if found else "nowhere"
+        raise ConfigError(f"the package `sweeps` is not this project's, it is {there}: pip uninstall sweeps, or leave that folder")
     sys.stdout.flush()
-    os.execv(  # noqa: S606 (no shell, and nothing of ours is left to do)
-        sys.executable,
-        [sys.executable, "-m", "sweeps.app", *arguments, f"study.name={study.name}", f"paths.outputs={study.root.parent.absolute()}"],
-    )
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 (no shell, and nothing of ours is left to do)
 
 
 def repro(outputs: Path, name: str | None, number: int) -> None:
@@ -266,13 +276,3 @@ def _readable(outputs: Path) -> Iterator[StudyStatus]:
             yield load_study(study, details=False)
         except (OSError, RecordError) as error:
             print(f"verl-study: left out: {error}", file=sys.stderr)
-
-
-def _console() -> Console:
-    """As wide as the terminal; wide enough to be read later where there is none (COLUMNS overrides both)."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPE_WIDTH
-    return console

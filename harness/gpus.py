@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,8 +85,24 @@ def _kernels_name(bus: str) -> str:
     return f"{domain[-4:]}:{rest}"
 
 
+def driver() -> tuple[str, str]:
+    """Its version, and the newest CUDA that it serves. Raises HarnessError where it does not answer."""
+    banner = _run()
+    found = [re.search(rf"{what} Version: *([\d.]+)", banner) for what in ("Driver", r"CUDA(?: UMD)?")]
+    return found[0][1] if found[0] else "?", found[1][1] if found[1] else "?"
+
+
+def models(gpus: Sequence[str]) -> tuple[str, ...]:
+    """What each of these GPUs is, as in NVIDIA H200. Raises HarnessError where the driver does not answer."""
+    return tuple(line.strip() for line in _ask("name", f"--id={','.join(gpus)}").splitlines()) if gpus else ()
+
+
 def _ask(fields: str, *options: str) -> str:
-    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits", *options]
+    return _run(f"--query-gpu={fields}", "--format=csv,noheader,nounits", *options)
+
+
+def _run(*options: str) -> str:
+    command = ["nvidia-smi", *options]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=_PATIENCE_S).stdout
     except (OSError, subprocess.SubprocessError) as error:

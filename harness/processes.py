@@ -82,6 +82,11 @@ def available_mib() -> int:
     return int(psutil.virtual_memory().available) // 2**20
 
 
+def total_mib() -> int:
+    """The host's memory."""
+    return int(psutil.virtual_memory().total) // 2**20
+
+
 def end_tree(cookie: str, root: int | None, *, group: Path | None = None, term_grace_s: float, log: Callable[..., object]) -> int:
     """SIGTERM to every process of the tree, then SIGKILL until nothing of it is left; returns how many had to be killed.
 

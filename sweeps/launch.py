@@ -115,7 +115,7 @@ class _Launch:
     def run(self) -> float | None:
         to_be_made = assets.missing(self.settings.assets)
         corners = rehearse(self.composer, self.space, self.settings.objectives, to_be_made={asset.folder for asset in to_be_made})
-        launcher = self._engine_launcher()
+        launcher = engine_launcher(self.config)
         refuse_oversubscribed(launcher.slots(), self.settings.rollout_share)
         tracker = instantiate(self.settings.tracking)
         asked = study.describe(
@@ -194,15 +194,17 @@ class _Launch:
         node = self.options.get("sampler")
         return self.sampler if node is None else build_sampler(node, self.space, trials_so_far=trial, study_seed=self.settings.sampler_seed)
 
-    def _engine_launcher(self) -> EngineLauncher:
-        from hydra_plugins.verl_local_launcher import LocalLauncher
 
-        launcher = instantiate(self.config.hydra.launcher)
-        if not isinstance(launcher, LocalLauncher):
-            raise ConfigError(
-                f"hydra/launcher: {type(launcher).__name__} starts plain task functions only; verl trials need hydra/launcher=local"
-            )
-        return launcher.engine_launcher()
+def engine_launcher(config: DictConfig) -> EngineLauncher:
+    """Where the engines of a study run. Raises ConfigError where this host lacks their GPUs, or the launcher starts none."""
+    from hydra_plugins.verl_local_launcher import LocalLauncher
+
+    launcher = instantiate(config.hydra.launcher)
+    if not isinstance(launcher, LocalLauncher):
+        raise ConfigError(
+            f"hydra/launcher: {type(launcher).__name__} starts plain task functions only; verl trials need hydra/launcher=local"
+        )
+    return launcher.engine_launcher()
 
 
 @dataclass(slots=True)

@@ -1,5 +1,5 @@
 # One word each: what the README and CI call. Set-up happens by itself, in .venv, and is skipped when nothing changed.
-.PHONY: help setup sweep drill smollm2 test test-all check picture benchmarks clean
+.PHONY: help setup sweep drill smollm2 test test-all gpu-bundle gpu-test check picture benchmarks clean
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 
@@ -47,6 +47,18 @@ test: $(DONE) ## the tests, a real verl study among them (10 minutes at most)
 test-all: $(DONE) ## the slow tests too
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not verl and not gpu'
 	@$(BIN)/pytest -q -m 'verl and not gpu'
+
+# For a GPU host without a network. There PYTHON is the one that has torch, and nothing else of the project need be installed.
+PYTHON312  ?= python3.12
+GPU_BUNDLE ?= .gpu-bundle
+GPU_SITE   ?= .gpu-site
+
+gpu-bundle: $(DONE) ## what a GPU host without a network lacks, in parts (PART_MB=54; MODELS=1 for SmolLM2's weights too)
+	@$(BIN)/python -m gpu_bundle.build $(GPU_BUNDLE) --python $(PYTHON312) --part-mb $(or $(PART_MB),54) $(if $(MODELS),--models) $(if $(HOST),--host $(HOST))
+
+gpu-test: ## on that host: unpacks the bundle, once, and runs the GPU tests with it
+	@$(PYTHON) -m gpu_bundle.unpack $(GPU_BUNDLE) $(GPU_SITE)
+	@PYTHONPATH=$(abspath $(GPU_SITE)):$(CURDIR) $(PYTHON) -m pytest -q -m gpu $(or $(TESTS),tests/gpu)
 
 check: $(DONE) ## lint, types, import floors
 	@$(BIN)/ruff check .

@@ -16,16 +16,16 @@ from harness.processes import COOKIE
 from harness.types import EngineSpec, TrialResult
 
 TIMEOUT_S = 120.0
+MODULES = {"verl-sweep": "sweeps.app", "verl-study": "analysis.cli"}
 QUICK = ("drill.step_s=0.01", "drill.startup_s=0")  # a drill that is over in no time
 
 
 def start(program: str, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    """One of the project's console scripts."""
+    """One of the project's console scripts; its module where the project is a checkout in PYTHONPATH and not installed."""
     script = shutil.which(program, path=str(Path(sys.executable).parent))
-    assert script is not None, f"{program} is not installed beside {sys.executable}"
     # In a session of its own, as a terminal would give it one.
     return subprocess.Popen(
-        [script, *arguments],
+        [*([script] if script else [sys.executable, "-m", MODULES[program]]), *arguments],
         cwd=cwd,
         env=environment(cwd),
         stdout=subprocess.PIPE,

@@ -70,6 +70,21 @@ def remove(group: Path | None) -> bool:
     return False
 
 
+def memory_limit_mib() -> int | None:
+    """The least limit (memory.max) on this process, its own group's or one's above it; None where there is none."""
+    own = _own()
+    groups = (own, *own.parents) if own is not None else ()
+    limits = [text for group in groups if (text := _read(group / "memory.max")) not in ("", "max")]
+    return min(map(int, limits)) // 2**20 if limits else None
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
+
+
 def _own() -> Path | None:
     """The folder of the group that this process is in."""
     try:

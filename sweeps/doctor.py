@@ -96,7 +96,7 @@ def needs_of(config: DictConfig, settings: Settings, *, refused: str) -> Needs:
     missing = assets.missing(settings.assets)
     return Needs(
         trains=settings.runner == "verl",
-        slots=resources["slots"],
+        slots=resources["slots"] or 1,
         gpus_per_slot=resources["gpus_per_slot"],
         strategy=str(view.find(f"{ACTOR}.strategy", "")),
         rollout=str(view.find(f"{ROLLOUT}.name", "")),

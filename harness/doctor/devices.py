@@ -48,19 +48,22 @@ def slots(needs: Needs, facts: Facts) -> Iterator[Line]:
 def memory(needs: Needs, facts: Facts) -> Iterator[Line]:
     """The rollout takes its share at its start or refuses to; what the training takes beside it is only known when it runs."""
     for gpu in facts.gpus:
-        verdict = Verdict.OK if gpu.free >= needs.rollout_share * gpu.total else Verdict.LACKS
+        sharing = sum(gpu.name in slot.gpus for slot in facts.slots)
+        taken = needs.rollout_share * gpu.total * sharing
+        verdict = Verdict.OK if gpu.free >= taken else Verdict.LACKS
         what = f"{gpu.model}: {_gib(gpu.free)} of {_gib(gpu.total)} GiB free"
-        if needs.rollout_share:
-            what += f", of which the rollout takes {_gib(needs.rollout_share * gpu.total)}"
-        yield Line(name=f"GPU {gpu.name}", verdict=verdict, what=what, cure="" if verdict is Verdict.OK else _smaller(gpu))
+        if taken:
+            what += f", of which the rollout takes {_gib(taken)}"
+        yield Line(name=f"GPU {gpu.name}", verdict=verdict, what=what, cure="" if verdict is Verdict.OK else _smaller(gpu, sharing))
 
 
 def _fewer(needs: Needs) -> str:
     return "a smaller resources.gpus_per_slot; none is needed with resources=cpu rollout=hf" if needs.gpus_per_slot else ""
 
 
-def _smaller(gpu: Gpu) -> str:
-    return f"free it (nvidia-smi names who holds it), or actor_rollout_ref.rollout.gpu_memory_utilization below {gpu.free / gpu.total:.2f}"
+def _smaller(gpu: Gpu, sharing: int) -> str:
+    share = gpu.free / gpu.total / sharing
+    return f"free it (nvidia-smi names who holds it), or actor_rollout_ref.rollout.gpu_memory_utilization below {share:.2f}"
 
 
 def _gib(mib: float) -> str:

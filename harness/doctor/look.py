@@ -33,7 +33,7 @@ _LOCAL, _TABLES = ("/", "./", "../", "~"), (".parquet", ".json", ".jsonl")
 def look(needs: Needs, *, slots: Sequence[Slot], slots_problem: str) -> Facts:
     """Seconds where torch is asked about a GPU, else a fraction of one. `slots` and their problem are the launcher's answer."""
     driver, driver_problem = _driver() if needs.gpus_per_slot else (None, "")
-    installed = packages()
+    installed, limit = packages(), cgroups.memory_limit_mib()
     return Facts(
         python=platform.python_version(),
         packages=installed,
@@ -46,8 +46,8 @@ def look(needs: Needs, *, slots: Sequence[Slot], slots_problem: str) -> Facts:
         gpus=_gpus(slots) if driver else (),
         torch_cuda=_torch_cuda() if driver and needs.trains and "torch" in installed else None,
         cpus=len(os.sched_getaffinity(0)),
-        memory_free_mib=processes.available_mib(),
-        memory_total_mib=processes.total_mib(),
+        memory_free_mib=min(processes.available_mib(), limit or processes.total_mib()),
+        memory_total_mib=min(processes.total_mib(), limit or processes.total_mib()),
         shared_memory_free_mib=shutil.disk_usage(_SHARED_MEMORY).free // 2**20 if _SHARED_MEMORY.exists() else 0,
         disks={name: _disk(folder) for name, folder in needs.folders.items()},
         ports=_ports(needs.slots * PORTS_OF_AN_ENGINE) if needs.trains else 0,

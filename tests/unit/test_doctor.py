@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from harness import cgroups
 from harness.doctor import look
 from harness.doctor.nouns import Disk, Driver, Facts, Gpu, Line, Needs, Requirement, TorchCuda, Verdict, Whence
 from harness.doctor.page import as_data, page
@@ -254,6 +255,18 @@ def test_a_model_of_the_hub_is_looked_for_in_its_cache_then_at_the_hub(tmp_path:
     assert look._whence(MODEL) is Whence.CACHE
     assert look._whence(str(tmp_path)) is Whence.DISK
     assert look._whence(str(tmp_path / "typo")) is Whence.NOWHERE
+
+
+def test_a_containers_limit_counts_as_the_hosts_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "pod" / "container"
+    own.mkdir(parents=True)
+    (own / "memory.max").write_text("max\n")
+    monkeypatch.setattr(cgroups, "_own", lambda: own)
+    assert cgroups.memory_limit_mib() is None
+    (tmp_path / "pod" / "memory.max").write_text(f"{2**30}\n")
+    assert cgroups.memory_limit_mib() == 1024
+    facts = look.look(needing(gpus_per_slot=0, folders={}, sources=()), slots=(), slots_problem="")
+    assert (facts.memory_free_mib, facts.memory_total_mib) == (1024, 1024)
 
 
 def shown(facts: Facts, *, width: int, terminal: bool) -> str:

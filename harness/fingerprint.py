@@ -50,6 +50,7 @@ HOT = (
     "actor_rollout_ref.rollout.top_p",
     "actor_rollout_ref.rollout.val_kwargs.*",
     "algorithm.adv_estimator",
+    "algorithm.filter_groups.*",
     "algorithm.gamma",
     "algorithm.lam",
     "algorithm.norm_adv_by_std_in_grpo",

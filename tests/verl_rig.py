@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 from harness import command, processes, records
 from harness.engine import Assignment
@@ -22,10 +22,12 @@ from harness.inside import prepare
 from harness.lines import LineReader
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths
 from harness.types import AttemptResult, AttemptSpec, Limits, Reason, Slot, StopRequest, TrialSpec
+from sweeps.composed import CONF
+from sweeps.config import trainer_config
 
 ROOT = Path(__file__).parents[1]
-GROUPS = ("engine/fsdp2", "rollout/hf", "policy/tiny", "task/chain_sum", "resources/cpu")
-OURS = ("paths", "policy", "task", "resources", "objective")
+CHOSEN = ("engine=fsdp2", "rollout=hf", "policy=tiny", "task=chain_sum", "resources=cpu")
+NEVER = "trainer.test_freq=-1"  # validated, where a test does not ask for it
 PATIENCE_S = 150
 NOT_TRAINING = ("timing", "perf/", "actor/perf", "critic/perf")  # prefixes of metrics that tell of the machine
 # How far the rollout's probabilities lie from the actor's: a generation batch that a slow moment split in two changes their last bits. They
@@ -202,17 +204,14 @@ class Rig:
         return used
 
     def config(self, *overrides: str) -> dict[str, Any]:
-        found = importlib.util.find_spec("verl")
-        assert found is not None
-        assert found.origin is not None
-        verl = Path(found.origin).parent / "trainer/config/_generated_ppo_trainer.yaml"
-        options = [OmegaConf.load(ROOT / f"conf/{group}.yaml") for group in (f"algorithm/{self.algorithm}", *GROUPS)]
-        tree = OmegaConf.merge(
-            OmegaConf.load(verl), *options, {"paths": {"assets": str(self.assets)}}, OmegaConf.from_dotlist(list(overrides))
-        )
-        plain = OmegaConf.to_container(tree, resolve=True)
-        assert isinstance(plain, dict)
-        return {str(key): value for key, value in plain.items() if key not in OURS}
+        """verl's resolved tree, as the controller composes it."""
+        chosen = (f"algorithm={self.algorithm}", *CHOSEN, f"paths.assets={self.assets}", NEVER)
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(str(CONF), version_base="1.3"):
+                return trainer_config(compose("config", overrides=[*chosen, *overrides]))
+        finally:
+            GlobalHydra.instance().clear()
 
 
 def exit_codes(log: bytes) -> list[int]:

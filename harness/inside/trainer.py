@@ -116,6 +116,14 @@ class AttemptTrainer(MeasuredTrainer):
         self._saved: int | None = None  # the step of the last checkpoint
         if isinstance(self.replay_buffer, OrderedReplayBuffer):
             self.replay_buffer.while_waiting = self._while_waiting
+            self._tell_of_refills(self.replay_buffer)
+
+    def _tell_of_refills(self, buffer: OrderedReplayBuffer) -> None:
+        """verl leaves it to a buffer that is not its own whether groups without a signal, and failed ones, are replaced."""
+        metric, failed = self._resolve_filter_groups_metric(), bool(self.config.trainer.v1.sampler.get("sync_refill_failed_groups", False))
+        if metric is not None or failed:
+            flying = self.config.algorithm.filter_groups.get("max_inflight_gen_batches", 1)
+            buffer.refill(metric=metric, failed=failed, batch_size=self.config.data.train_batch_size, most_in_flight=flying)
 
     @property
     def logged_steps(self) -> int:

@@ -40,7 +40,7 @@ def hydra_is_fresh(fresh_hydra: None) -> Iterator[None]:
 
 
 def composed(*overrides: str) -> DictConfig:
-    return compose("config", overrides=["trainer.test_freq=1", *overrides], return_hydra_config=True)
+    return compose("config", overrides=list(overrides), return_hydra_config=True)
 
 
 def refusals(config: DictConfig) -> list[Finding]:

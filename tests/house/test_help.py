@@ -20,5 +20,5 @@ def test_help_names_every_option_of_the_sweeper(group: str) -> None:
 
 def test_help_names_every_short_knob() -> None:
     words = TEXT.replace(",", " ").split()
-    knobs = [key for key, value in OmegaConf.load(ROOT / "conf" / "algorithm" / "grpo.yaml").items() if not OmegaConf.is_config(value)]
+    knobs = [key for key, value in OmegaConf.load(ROOT / "conf" / "knobs.yaml").items() if not OmegaConf.is_config(value)]
     assert [knob for knob in knobs if knob not in words] == []

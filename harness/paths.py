@@ -10,6 +10,8 @@ _TRIAL = re.compile(r"trial-(\d{4,})")
 _ATTEMPT = re.compile(r"attempt-(\d+)")
 _ENGINE = re.compile(r"engine-(\d+)")
 
+MADE_FROM = "made_from.json"  # in a policy or task that was made on the spot: the options that it was made from
+
 
 @dataclass(frozen=True, slots=True)
 class AttemptPaths:

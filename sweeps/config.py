@@ -23,6 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DRILL = "drill"  # the stand-in trainer's own key, which verl's tree does not have
 _SERVERS = ("vllm", "sglang", "trtllm")
 _ALWAYS, _NEVER = "always", "never"
+_MAKERS_OPTIONS = ("dataset", "options", "sizes")  # of a task's node: the rest of it describes, and changes nothing that is made
 E = TypeVar("E", bound=StrEnum)
 
 
@@ -41,6 +42,7 @@ class Asset:
     kind: str
     maker: str
     folder: Path
+    options: Mapping[str, Any]  # what the maker is told besides
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +69,7 @@ class Settings:
     rollout_share: float  # of a GPU's memory, which the rollout must find free at its start
     tracking: Mapping[str, Any]  # of a harness.trackers.base.Tracker, by `_target_`
     assets: tuple[Asset, ...]
+    cures: Mapping[str, str]  # a key of verl's -> what to do where it is refused, beyond what the preflight can know
 
 
 def read_settings(config: DictConfig) -> Settings:
@@ -94,6 +97,7 @@ def read_settings(config: DictConfig) -> Settings:
         rollout_share=_rollout_share(config),
         tracking=tree["tracking"],
         assets=_assets(tree),
+        cures=_cures(tree.get("task", {})),
     )
 
 
@@ -197,8 +201,20 @@ def _resources(node: Mapping[str, Any]) -> Resources:
 
 def _assets(tree: Mapping[str, Any]) -> tuple[Asset, ...]:
     root = Path(tree["paths"]["assets"]).expanduser()
-    makers = [(kind, tree.get(kind, {}).get("make")) for kind in ("policy", "task")]
-    return tuple(Asset(kind=kind, maker=maker, folder=root / kind / maker) for kind, maker in makers if maker)
+    nodes = [(kind, tree.get(kind, {})) for kind in ("policy", "task")]
+    return tuple(_asset(kind, node, root) for kind, node in nodes if node.get("make"))
+
+
+def _asset(kind: str, node: Mapping[str, Any], root: Path) -> Asset:
+    options = {name: node[name] for name in _MAKERS_OPTIONS if name in node}
+    return Asset(kind=kind, maker=node["make"], folder=root / kind / node.get("folder", node["make"]), options=options)
+
+
+def _cures(task: Mapping[str, Any]) -> dict[str, str]:
+    if not task.get("source"):
+        return {}
+    cure = f"{task['source']} in verl's repository writes both; its folder is looked for in paths.data (VERL_SWEEP_DATA, else ~/data)"
+    return dict.fromkeys(("data.train_files", "data.val_files"), cure)
 
 
 def _rollout_share(config: DictConfig) -> float:

@@ -114,7 +114,8 @@ class _Launch:
 
     def run(self) -> float | None:
         to_be_made = assets.missing(self.settings.assets)
-        corners = rehearse(self.composer, self.space, self.settings.objectives, to_be_made={asset.folder for asset in to_be_made})
+        folders, cures = {asset.folder for asset in to_be_made}, self.settings.cures
+        corners = rehearse(self.composer, self.space, self.settings.objectives, to_be_made=folders, cures=cures)
         launcher = engine_launcher(self.config)
         refuse_oversubscribed(launcher.slots(), self.settings.rollout_share)
         tracker = instantiate(self.settings.tracking)

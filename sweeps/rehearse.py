@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -19,12 +20,17 @@ from sweeps.space import Space, bare_key
 
 
 def rehearse(
-    composer: Composer, space: Space, objectives: Sequence[Objective], *, to_be_made: Collection[Path] = ()
+    composer: Composer,
+    space: Space,
+    objectives: Sequence[Objective],
+    *,
+    to_be_made: Collection[Path] = (),
+    cures: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[dict[str, Any], ...]:
     """Returns the trainer's configuration at two opposite corners of the space. Raises ConfigError.
 
-    `to_be_made` holds the folders that are not there yet, but will be. A point between the corners may still be refused later, alone and
-    without a slot.
+    `to_be_made` holds the folders that are not there yet, but will be; `cures` what this configuration says of a key that is refused. A
+    point between the corners may still be refused later, alone and without a slot.
     """
     corners = [corner(space, index) for index in (0, -1)]
     configs = [composer.compose(space.arguments(point)) for point in corners]
@@ -34,7 +40,8 @@ def rehearse(
         known_metrics.refuse_unknown(objective.metric, trees[0])
     verdicts = [_refused(tree, to_be_made) for tree in trees]
     if all(verdicts):
-        raise PreflightError("; ".join(finding.message for finding in verdicts[0]), findings=verdicts[0])
+        added = dict.fromkeys(cures[finding.key] for finding in verdicts[0] if finding.key in cures)
+        raise PreflightError("; ".join([*(finding.message for finding in verdicts[0]), *added]), findings=verdicts[0])
     return tuple(trees)
 
 

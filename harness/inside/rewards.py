@@ -1,10 +1,11 @@
-"""Scores for answers that end in a whole number; a text without one scores nothing. Standard library only.
+"""Scores for answers: the last whole number of a text, or what reasoning-gym makes of it; a text without an answer scores nothing.
 
 verl calls them with the answer's text; the keys beside `score` become metrics: `acc` is what `val-core/<source>/acc/mean@1` averages.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -26,6 +27,19 @@ def graded(*, solution_str: str, ground_truth: str, **_: Any) -> dict[str, float
     error = abs(answer - int(ground_truth))
     score = 1.0 if error == 0 else 0.2 * max(0.0, 1 - error / CLOSE)
     return {"score": score, "acc": float(error == 0), "answered": 1.0}
+
+
+def reasoning_gym(*, solution_str: str, ground_truth: str, extra_info: dict[str, Any], **_: Any) -> dict[str, float]:
+    """The dataset's own score, from 0 to 1, for what stands in the last <answer>; `acc` is 1 for a full score.
+
+    Source: reasoning_gym.get_score_answer_fn, with the entry that `harness.inside.tasks` keeps beside the problem.
+    """
+    import reasoning_gym  # only here: the other scores do without
+
+    answer = reasoning_gym.utils.extract_answer(solution_str)
+    entry = {"answer": ground_truth, **json.loads(extra_info["entry"])}
+    score = 0.0 if answer is None else float(reasoning_gym.get_score_answer_fn(extra_info["dataset"])(answer, entry))
+    return {"score": score, "acc": float(score >= 1.0), "answered": float(answer is not None)}
 
 
 def last_number(text: str) -> int | None:

@@ -5,7 +5,8 @@ Train and test are drawn apart, but a space as small as the sums of two digits h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from typing import Any
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 
+from harness.errors import ConfigError
+from harness.nearest import nearest_name
+
 SPLITS = {"train": 1, "test": 2}  # split -> seed
+HOW_TO_ANSWER = "Write your final answer, and nothing else, between <answer> and </answer>."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,4 +78,33 @@ def write(task: Task, folder: Path) -> None:
         parquet.write_table(arrow.Table.from_pylist(task.rows(split)), folder / f"{split}.parquet")
 
 
-MAKERS: dict[str, Callable[[Path], None]] = {"chain_sum": chain_sum, "arithmetic": arithmetic}
+def reasoning_gym_dataset(folder: Path, *, dataset: str, options: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+    """Any of its datasets, problems as it words them. Raises ConfigError for one that it does not have, or options that it refuses."""
+    import reasoning_gym
+    from reasoning_gym.factory import DATASETS
+
+    if dataset not in DATASETS:
+        nearest = nearest_name(dataset, tuple(DATASETS))
+        raise ConfigError(f"task.dataset: reasoning-gym has no {dataset!r}{f'; did you mean {nearest}?' if nearest else ''}")
+    for split, seed in SPLITS.items():
+        try:
+            problems = list(reasoning_gym.create_dataset(dataset, size=sizes[split], seed=seed, **options))
+        except (AssertionError, TypeError, ValueError) as error:  # how its datasets refuse
+            raise ConfigError(f"task.options: reasoning-gym's {dataset} refuses {dict(options)}: {error}") from error
+        rows = [_worded_row(dataset, split, index, problem) for index, problem in enumerate(problems)]
+        parquet.write_table(arrow.Table.from_pylist(rows), folder / f"{split}.parquet")
+
+
+def _worded_row(dataset: str, split: str, index: int, problem: Mapping[str, Any]) -> dict[str, Any]:
+    entry = {name: value for name, value in problem.items() if name != "answer"}
+    return {
+        "data_source": f"reasoning_gym/{dataset}",
+        "prompt": [{"role": "user", "content": f"{problem['question']}\n{HOW_TO_ANSWER}"}],
+        "ability": "reasoning",
+        "reward_model": {"style": "rule", "ground_truth": str(problem["answer"])},
+        # As text: what a dataset's score looks at has another shape in each of them.
+        "extra_info": {"split": split, "index": index, "dataset": dataset, "entry": json.dumps(entry, default=str)},
+    }
+
+
+MAKERS: dict[str, Callable[..., None]] = {"chain_sum": chain_sum, "arithmetic": arithmetic, "reasoning_gym": reasoning_gym_dataset}

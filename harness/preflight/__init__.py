@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from harness.errors import PreflightError
-from harness.preflight import algorithm, batches, files, placement, ranges, training
+from harness.preflight import algorithm, batches, files, models, placement, ranges, training
 from harness.preflight.dead import dead_knobs
 from harness.preflight.finding import Finding, Severity
 from harness.preflight.view import Absent, View
@@ -22,6 +22,14 @@ Rule = Callable[[View], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     training.rollout_name,
     files.model_path,
+    models.hub,
+    models.architecture,
+    models.weights,
+    models.tokenizer,
+    models.chat_template,
+    models.remote_code,
+    models.vocabulary,
+    models.images,
     files.data_files,
     files.reward_function,
     training.strategy,

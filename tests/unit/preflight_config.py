@@ -75,8 +75,11 @@ def _resolved(folder: Path, overrides: dict[str, Any]) -> dict[str, Any]:
         (folder / name).touch()
     model = folder / "model"
     model.mkdir(exist_ok=True)
+    kind = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
     shape = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512}
-    (model / "config.json").write_text(json.dumps(shape))
+    (model / "config.json").write_text(json.dumps(kind | shape))
+    for name in ("model.safetensors", "tokenizer.json", "chat_template.jinja"):
+        (model / name).touch()
     tree = copy.deepcopy(_yaml())
     paths = {
         "data.train_files": str(folder / "train.parquet"),

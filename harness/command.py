@@ -80,6 +80,7 @@ def engine_spec(
     serves: int,
     growth: float,
     threads: int,
+    preload: bool,
     environment: Mapping[str, str],
 ) -> EngineSpec:
     """A process tree that serves attempts on a slot: the program `module`, each of whose processes may compute with `threads`."""
@@ -94,6 +95,7 @@ def engine_spec(
         fingerprint=structure,
         serves=serves,
         growth=growth,
+        preload=preload,
     )
 
 

@@ -209,6 +209,7 @@ class EngineSpec:
     serves: int  # attempts that it may serve one after the other
     growth: float = 1.0  # share by which its processes' memory may grow after its first attempt before it is replaced
     idle_s: float = 600.0  # leaves after so long without an attempt
+    preload: bool = False  # imports once what its processes are made of, which are then forks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,7 @@ from sweeps import verl_tree
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DRILL = "drill"  # the stand-in trainer's own key, which verl's tree does not have
 _SERVERS = ("vllm", "sglang", "trtllm")
-_ALWAYS, _NEVER = "always", "never"
+_ALWAYS, _NEVER, _AUTO = "always", "never", "auto"
 _MAKERS_OPTIONS = ("dataset", "options", "sizes")  # of a task's node: the rest of it describes, and changes nothing that is made
 E = TypeVar("E", bound=StrEnum)
 
@@ -62,6 +62,7 @@ class Settings:
     serves: int  # attempts that one engine serves at most, where it can serve several
     growth: float
     standby: bool
+    preload: bool
     outputs: Path
     runner: str
     module: str
@@ -90,6 +91,7 @@ def read_settings(config: DictConfig) -> Settings:
         serves=_serves(tree["engine"]),
         growth=_number("engine.growth", tree["engine"]["growth"], of="a share"),
         standby=_yes_or_no("engine.standby", tree["engine"]["standby"]),
+        preload=_preload(tree["engine"]["preload"], config),
         outputs=Path(tree["paths"]["outputs"]).expanduser(),
         runner=runner["name"],
         module=runner["module"],
@@ -233,6 +235,12 @@ def _serves(node: Mapping[str, Any]) -> int:
     if node["reuse"] not in (_ALWAYS, _NEVER):
         raise ConfigError(f"engine.reuse: expected {_ALWAYS} or {_NEVER}, got {node['reuse']!r}")
     return _count("engine.attempts", node["attempts"]) if node["reuse"] == _ALWAYS else 1
+
+
+def _preload(value: object, config: DictConfig) -> bool:
+    if value not in (_AUTO, _ALWAYS, _NEVER):
+        raise ConfigError(f"engine.preload: expected {_AUTO}, {_ALWAYS} or {_NEVER}, got {value!r}")
+    return value == _ALWAYS or (value == _AUTO and OmegaConf.select(config, "trainer.device") == "cpu")
 
 
 def _study_name(name: object) -> str | None:

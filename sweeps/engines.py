@@ -250,6 +250,7 @@ class EnginePool:
             serves=serves,
             growth=self.settings.growth,
             threads=self.settings.resources.threads,
+            preload=self.settings.preload,
             environment={},
         )
         records.write(paths.command, spec)

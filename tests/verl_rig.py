@@ -109,6 +109,7 @@ class Rig:
             serves=serves,
             growth=1.0,
             threads=1,
+            preload=True,
             environment={},
         )
         self.paths.inbox.mkdir(parents=True)

@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 
 from harness.engine import AttemptDesk, EngineDesk
-from harness.inside.nursery import Nursery
+from harness.inside.nursery import GPU_MODULES, MODULES, Nursery
 from harness.inside.page_cache import read_ahead
 from harness.paths import EnginePaths
 from harness.types import Reason, RunState
@@ -26,7 +26,7 @@ def main(folder: str) -> int:
     try:
         enter(attempt)
         attempt.event("read_ahead", mib=read_ahead(attempt.spec.config["actor_rollout_ref"]["model"]["path"]))
-        nursery = nursery_for(attempt, Path(desk.spec.scratch))
+        nursery = nursery_for(desk, attempt) if desk.spec.preload else None
         from harness.inside import runner
     except Exception as error:
         traceback.print_exc()
@@ -41,16 +41,16 @@ def enter(attempt: AttemptDesk) -> None:
     os.environ.update(attempt.spec.environment)
     os.environ.pop("RAY_ADDRESS", None)  # it would put this engine into somebody else's cluster
     os.environ.setdefault("TQ_LOGGING_LEVEL", "ERROR")  # it warns of its own threads' number, a hundred times a step
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # to ask whether there is a GPU starts CUDA otherwise
     if _on_cpu(attempt):
         os.environ["VERL_PLATFORM"] = "cpu"
 
 
-def nursery_for(attempt: AttemptDesk, scratch: Path) -> Nursery | None:
-    """None where an accelerator is used: it would not survive the fork, and processes that drive one are few."""
-    if not _on_cpu(attempt):
-        return None
+def nursery_for(desk: EngineDesk, attempt: AttemptDesk) -> Nursery:
+    """Before this process has threads, or an accelerator in use: neither survives a fork."""
+    scratch = Path(desk.spec.scratch)
     scratch.mkdir(parents=True, exist_ok=True)
-    nursery = Nursery(scratch)
+    nursery = Nursery(scratch, MODULES if _on_cpu(attempt) else (*MODULES, *GPU_MODULES))
     attempt.event("nursery")
     return nursery
 

@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -47,13 +48,15 @@ MODULES = (
     "zmq",
     "wandb",
 )
+# None of these starts CUDA when it is imported; `PYTORCH_NVML_BASED_CUDA_CHECK` keeps torch from starting it to look whether it is there.
+GPU_MODULES = ("triton", "vllm", "vllm.v1.engine.async_llm", "vllm.entrypoints.openai.api_server")
 
 
 class Nursery:
-    """Forks of this process as it is once MODULES are imported, on request."""
+    """Forks of this process as it is once the modules are imported, on request."""
 
-    def __init__(self, folder: Path) -> None:
-        for module in MODULES:
+    def __init__(self, folder: Path, modules: Sequence[str] = MODULES) -> None:
+        for module in modules:
             with contextlib.suppress(ModuleNotFoundError):
                 importlib.import_module(module)
         assert "ray" not in sys.modules

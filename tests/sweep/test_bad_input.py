@@ -85,6 +85,7 @@ def the_sentence(status: object, out: str, err: str, before: list[str], folder: 
         pytest.param((*DRILL, "lr=choice(1e-6,nan)"), "lr: nan is no number to choose", id="nan as a choice"),
         pytest.param((*DRILL, "data=choice({seed:1},{seed:2})"), "data: {seed:1} cannot be a choice", id="choice of mappings"),
         pytest.param((*DRILL, "hydra.verbose=true,false"), "Sweeping over Hydra's configuration is not supported", id="sweep over Hydra"),
+        pytest.param((*DRILL, "engine.preload=yes"), "engine.preload: expected auto, always or never, got 'yes'", id="preload"),
         pytest.param(
             (*DRILL, "objective.direction=maximise"),
             "objective.direction: expected one of maximize, minimize, got 'maximise'",

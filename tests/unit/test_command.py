@@ -53,7 +53,17 @@ def attempt(study: StudyPaths, number: int = 7, attempt: int = 0) -> AttemptSpec
 
 def engine(study: StudyPaths, number: int = 3, slot: Slot = Slot(index=0, gpus=("2", "3"))) -> EngineSpec:  # noqa: B008 (immutable)
     return engine_spec(
-        study, number, slot, "a.module", limits=Limits(), structure="f", serves=2, growth=1.0, threads=4, environment={"MINE": "1"}
+        study,
+        number,
+        slot,
+        "a.module",
+        limits=Limits(),
+        structure="f",
+        serves=2,
+        growth=1.0,
+        threads=4,
+        preload=True,
+        environment={"MINE": "1"},
     )
 
 

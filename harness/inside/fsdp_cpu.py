@@ -14,6 +14,8 @@ from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithValueHead
 from verl.workers.rollout.base import _ROLLOUT_REGISTRY
 from verl.workers.rollout.replica import RolloutReplicaRegistry
 
+from harness.inside.fsdp_engines import LogProbsAtOnce, ValueOfAnyModel
+
 
 def join_process_group() -> None:
     """verl would ask for "cpu:gloo,cpu:gloo", whose double key torch refuses; it keeps a group that exists."""
@@ -35,25 +37,13 @@ class KeepsParametersInPlace:
 
 
 @EngineRegistry.register(model_type="language_model", backend="fsdp2", device="cpu")
-class CpuLanguageModel(KeepsParametersInPlace, FSDPEngineWithLMHead):
+class CpuLanguageModel(KeepsParametersInPlace, LogProbsAtOnce, FSDPEngineWithLMHead):
     """verl's FSDP2 engine for actor and reference."""
 
 
 @EngineRegistry.register(model_type="value_model", backend="fsdp2", device="cpu")
-class CpuValueModel(KeepsParametersInPlace, FSDPEngineWithValueHead):
-    """verl's FSDP2 engine for the critic, whose model verl itself loads with flash-attention only: here as its configuration says."""
-
-    model_config: Any
-
-    def _build_module(self) -> Any:
-        model, config = self.model_config, self.model_config.hf_config
-        kind, architectures = model.model_type, config.architectures
-        config.num_labels, config.classifier_dropout, config.hidden_dropout = 1, 0.0, 0.0
-        model.model_type, config.architectures = "language_model", ["ForTokenClassification"]  # one value for each token
-        try:
-            return super()._build_module()
-        finally:
-            model.model_type, config.architectures = kind, architectures
+class CpuValueModel(KeepsParametersInPlace, ValueOfAnyModel, FSDPEngineWithValueHead):
+    """verl's FSDP2 engine for the critic."""
 
 
 def _replica() -> Any:

@@ -7,6 +7,7 @@ Refuses to go on with weights of which a tensor was not delivered: the answers w
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,15 +42,30 @@ class Answer:
     stop: str = "aborted"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """What a model is loaded from."""
+
+    model: str  # a folder or hub id
+    tokenizer: str  # a folder or hub id
+    attention: str = "sdpa"  # transformers' attn_implementation
+    remote_code: bool = False  # whether the folder's own modelling code may run
+
+
 class Decoder:
     """One model on the host."""
 
-    def __init__(self, path: str, *, dtype: torch.dtype) -> None:
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa").eval()
+    def __init__(self, source: Source, *, dtype: torch.dtype) -> None:
+        tokenizer = AutoTokenizer.from_pretrained(source.tokenizer, trust_remote_code=source.remote_code)
+        self.model = AutoModelForCausalLM.from_pretrained(
+            source.model, dtype=dtype, attn_implementation=source.attention, trust_remote_code=source.remote_code
+        ).eval()
         self.dtype = dtype
+        # Models with code of their own may not know how to leave out the logits of all places but the last.
+        self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(self.model.forward).parameters else {}
         self.vocabulary = len(tokenizer)
-        self.ends = _ends(self.model.generation_config.eos_token_id) | _ends(tokenizer.eos_token_id)
+        generation = getattr(self.model, "generation_config", None)  # of models that transformers can generate with
+        self.ends = _ends(getattr(generation, "eos_token_id", None)) | _ends(tokenizer.eos_token_id)
         self._undelivered = set(self._wanted())
 
     @torch.inference_mode()
@@ -69,7 +85,7 @@ class Decoder:
                 position_ids=places_BT,
                 past_key_values=cache,
                 use_cache=True,
-                logits_to_keep=1,
+                **self.last_only,
             )
             cache = output.past_key_values
             log_probs_BV = self._log_probs(output.logits[:, -1], sampling)
@@ -99,8 +115,9 @@ class Decoder:
         return self.model.state_dict()[name].shape
 
     def _wanted(self) -> list[str]:
-        tied = {"lm_head.weight"} if self.model.config.tie_word_embeddings else set()
-        return [name for name in self.model.state_dict() if name not in tied]
+        """The first name of each tensor: of those that are tied, one is delivered, and is both."""
+        first = {tensor.data_ptr(): name for name, tensor in reversed(self.model.state_dict().items())}
+        return list(first.values())
 
     def _log_probs(self, logits_BV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
         logits_BV = logits_BV.float()

@@ -19,7 +19,7 @@ import torch
 from verl.workers.rollout.base import BaseRollout
 from verl.workers.rollout.replica import RolloutReplica, TokenOutput
 
-from harness.inside.decoding import Answer, Decoder, Request, Sampling
+from harness.inside.decoding import Answer, Decoder, Request, Sampling, Source
 
 Bucket = dict[str, np.ndarray]  # tensor name -> its bytes in the server's dtype
 
@@ -33,10 +33,10 @@ class Waiting:
 class HfServer:
     """Decodes as one batch all requests that arrived before a quiet moment, in an order that does not depend on their arrival."""
 
-    def __init__(self, path: str, config: Any, *, rank: int, quiet_s: float) -> None:
+    def __init__(self, source: Source, config: Any, *, rank: int, quiet_s: float) -> None:
         self.config = config
         self.quiet_s = quiet_s
-        self.decoder = Decoder(path, dtype=getattr(torch, config.dtype))
+        self.decoder = Decoder(source, dtype=getattr(torch, config.dtype))
         self.seeds = torch.Generator().manual_seed(config.seed + rank)  # for requests without one
         self.version: int | None = None  # training steps that the weights have seen
         self._queue: list[Waiting] = []
@@ -161,7 +161,7 @@ class HfReplica(RolloutReplica):
             raise ValueError(f"rollout hf: one rank a replica, got tensor x data x pipeline parallel = {self.world_size}")
         options = self.config.engine_kwargs["hf"]
         actor = ray.remote(HfServer).options(name=_name(self.replica_rank), num_cpus=0, max_concurrency=self.max_concurrency)
-        server = actor.remote(self.model_config.path, self.config, rank=self.replica_rank, quiet_s=options["quiet_s"])
+        server = actor.remote(_source(self.model_config), self.config, rank=self.replica_rank, quiet_s=options["quiet_s"])
         await server.pending.remote()
         self.servers, self._server_handle, self._server_address = [server], server, _name(self.replica_rank)
 
@@ -190,6 +190,16 @@ class HfAdapter(BaseRollout):
                 bucket, size = {}, 0
         await server.receive.remote(bucket)
         await server.close_sync.remote(global_steps)
+
+
+def _source(model: Any) -> Source:
+    """Of `actor_rollout_ref.model`: the same model, tokenizer and attention as the actor's."""
+    return Source(
+        model=model.path,
+        tokenizer=model.tokenizer_path or model.path,
+        attention=model.override_config.get("attn_implementation", "flash_attention_2"),  # verl's default, where nothing is said
+        remote_code=model.trust_remote_code,
+    )
 
 
 def _name(rank: int) -> str:

@@ -7,18 +7,17 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("tokenizers")
 
+import tiny_models
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from harness.inside.decoding import Decoder, Request, Sampling
+from harness.inside.decoding import Decoder, Request, Sampling, Source
 from harness.inside.policies import character_tokenizer
 
 GREEDY = Sampling(temperature=0)
 
 
-@pytest.fixture(scope="module")
-def decoder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("policy")
+def random_llama(folder, *, tied=False):
     tokenizer = character_tokenizer()
     torch.manual_seed(3)
     config = LlamaConfig(
@@ -32,10 +31,21 @@ def decoder(tmp_path_factory):
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
         initializer_range=0.3,
+        tie_word_embeddings=tied,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return Decoder(str(folder), dtype=torch.float32)
+
+
+def loaded(folder, **source):
+    return Decoder(Source(model=str(folder), tokenizer=str(folder), **source), dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("policy")
+    random_llama(folder)
+    return loaded(folder)
 
 
 def requests(decoder, *, sampling, seeds=(1, 2, 3), limit=12):
@@ -99,3 +109,24 @@ def test_sync_with_a_missing_tensor_is_refused_and_the_next_whole_one_is_not(dec
     decoder.load(weights)
     decoder.load({"model.norm.weight": left_out})
     decoder.close_sync()
+
+
+def test_of_two_tied_tensors_one_is_delivered_and_is_both(tmp_path):
+    random_llama(tmp_path, tied=True)
+    decoder = loaded(tmp_path)
+    weights = {name: tensor + 1 for name, tensor in decoder.model.state_dict().items()}
+    head = weights.pop("lm_head.weight")
+    decoder.load(weights)
+    decoder.close_sync()
+    assert torch.equal(decoder.model.lm_head.weight, head)
+    del weights["model.embed_tokens.weight"]
+    decoder.load(weights)
+    with pytest.raises(ValueError, match=r"model\.embed_tokens\.weight among them"):
+        decoder.close_sync()
+
+
+def test_a_model_with_code_of_its_own_answers_alike_alone_and_among_others(tmp_path):
+    tiny_models.wren(tmp_path)
+    decoder = loaded(tmp_path, remote_code=True)
+    together = tokens(decoder.decode(requests(decoder, sampling=GREEDY)))
+    assert together == [tokens(decoder.decode([request]))[0] for request in requests(decoder, sampling=GREEDY)]

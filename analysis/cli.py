@@ -60,6 +60,9 @@ def parser() -> argparse.ArgumentParser:
     repro.add_argument("trial", type=int)
     repro.add_argument("--study", help="its name or folder; the newest where there is none")
 
+    export = command("export", "prints the shell script that runs verl itself with a recipe, as experiment=... [key=value ...]")
+    export.add_argument("recipe", nargs="+", metavar="KEY=VALUE", help="what verl-sweep would be given")
+
     report = command("report", "writes report/report.md into the study's folder and prints its path")
     report.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
 
@@ -105,6 +108,8 @@ def run(options: argparse.Namespace) -> int:
                 commands.resume(outputs, options.study)
             case "repro":
                 commands.repro(outputs, options.study, options.trial)
+            case "export":
+                commands.export(options.recipe)
             case "report":
                 commands.report(outputs, options.study)
             case "doctor":

@@ -264,6 +264,12 @@ def repro(outputs: Path, name: str | None, number: int) -> None:
     print(repro_command(records.read(study.record, StudyRecord), records.read(trial.spec, TrialSpec)))
 
 
+def export(recipe: list[str]) -> NoReturn:
+    """Becomes the program that composes configurations: this side of the project does without Hydra."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "sweeps.export", *recipe])  # noqa: S606 (no shell, and nothing of ours is left to do)
+
+
 def report(outputs: Path, name: str | None) -> None:
     from analysis.report import write_report
 

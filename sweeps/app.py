@@ -19,12 +19,12 @@ def main() -> None:
     """Translates every error that a user can make into one sentence and exit status 2."""
     # Hydra prints errors and exits by itself unless it is asked for them in full; its sentences leave out the cure.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with _one_sentence():
+    with one_sentence():
         _application()
 
 
 @contextmanager
-def _one_sentence() -> Iterator[None]:
+def one_sentence(program: str = "verl-sweep") -> Iterator[None]:
     """Ends the process with a sentence and a status for every error that was raised on purpose."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -32,19 +32,19 @@ def _one_sentence() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        _fail(str(error), EXIT_BAD_INPUT)
+        _fail(program, str(error), EXIT_BAD_INPUT)
     except StudyInterrupted as error:
-        _fail(str(error), EXIT_INTERRUPTED)
+        _fail(program, str(error), EXIT_INTERRUPTED)
     except HarnessError as error:
-        _fail(str(error), 1)
+        _fail(program, str(error), 1)
     except (HydraException, OmegaConfBaseException) as error:
-        _fail(str(_explained(error)), EXIT_BAD_INPUT)
+        _fail(program, str(_explained(error)), EXIT_BAD_INPUT)
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        _fail(f"{error}; what runs goes on, and the same command takes it over once there is room", 1)
+        _fail(program, f"{error}; what runs goes on, and the same command takes it over once there is room", 1)
     except KeyboardInterrupt:
-        _fail("interrupted", EXIT_INTERRUPTED)
+        _fail(program, "interrupted", EXIT_INTERRUPTED)
 
 
 def _application() -> None:
@@ -62,7 +62,7 @@ def _run_trial(config: Any) -> float | None:
 
     from sweeps.launch import launch_trial
 
-    with _one_sentence():  # here too, for Hydra adds a line of its own to an error that leaves a task function
+    with one_sentence():  # here too, for Hydra adds a line of its own to an error that leaves a task function
         return launch_trial(GlobalHydra.instance().config_loader(), config, list(HydraConfig.get().overrides.task))
 
 
@@ -76,8 +76,8 @@ def _explained(error: Exception) -> ConfigError:
     return explain(error, base_keys())
 
 
-def _fail(message: str, status: int) -> None:
-    print(f"verl-sweep: {passwords.without_passwords(message)}", file=sys.stderr)  # Hydra quotes what it cannot read
+def _fail(program: str, message: str, status: int) -> None:
+    print(f"{program}: {passwords.without_passwords(message)}", file=sys.stderr)  # Hydra quotes what it cannot read
     sys.exit(status)
 
 

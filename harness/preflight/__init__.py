@@ -68,6 +68,7 @@ RULES: tuple[Rule, ...] = (
     training.lora,
     training.validation,
     training.reward,
+    training.overlong,
     training.trainer_mode,
     training.separate_async,
     training.off_policy,

@@ -13,6 +13,7 @@ SCHEDULES = ("constant", "cosine")
 STRATEGIES = ("fsdp", "fsdp2", "fsdp_turbo", "megatron", "veomni", "torchtitan")
 SHARDED = ("fsdp", "fsdp2", "fsdp_turbo")
 ROLLOUTS = ("vllm", "sglang", "trtllm")
+OWN_ROLLOUT = "hf"  # harness/inside/hf_rollout.py
 TRAINERS = ("sync", "colocate_async", "separate_async")
 REWARD_MANAGERS = ("naive", "dapo", "gdpo", "rate_limited", "remote")
 MOST_LORA_RANK = 512  # verl/workers/rollout/vllm_rollout/utils.py get_vllm_max_lora_rank
@@ -56,6 +57,9 @@ def lora(view: View) -> Iterator[Finding]:
         yield refused(f"{MODEL}.lora_rank", what, nearest=16, cure="the adapter's own rank is used")
     merged = view.find(f"{MODEL}.lora.merge", False)
     used, key = (other, f"{MODEL}.lora.rank") if other > 0 else (rank, f"{MODEL}.lora_rank")
+    if used > 0 and not merged and view.find(f"{ROLLOUT}.name") == OWN_ROLLOUT:
+        what = f"the rollout {OWN_ROLLOUT} serves whole weights only, got adapters of rank {used}"
+        yield refused(f"{MODEL}.lora.merge", what, nearest=True)
     if used > MOST_LORA_RANK and not merged and view.find(f"{ROLLOUT}.name") == "vllm":
         yield refused(key, f"vLLM serves adapters up to rank {MOST_LORA_RANK}, got {used}", nearest=MOST_LORA_RANK)
 
@@ -127,6 +131,20 @@ def reward(view: View) -> Iterator[Finding]:
             key = f"reward.reward_model.{size}"
             if view.has(key) and not (isinstance(view.get(key), int) and view.get(key) > 0):
                 yield refused(key, f"the reward model's pool needs at least 1, got {view.get(key)!r}", nearest=1)
+
+
+def overlong(view: View) -> Iterator[Finding]:
+    """verl/experimental/reward_loop/reward_manager/dapo.py __init__ asserts it in the reward's process."""
+    prefix = "reward.reward_kwargs"
+    if view.find("reward.reward_manager.name") != "dapo" or not view.find(f"{prefix}.overlong_buffer_cfg.enable", False):
+        return
+    longest, key = view.positive("data.max_response_length"), f"{prefix}.overlong_buffer_cfg.len"
+    limit, tokens = view.find(f"{prefix}.max_resp_len"), view.find(key)
+    if limit is None:
+        yield refused(f"{prefix}.max_resp_len", "expected the longest answer in tokens, got none", nearest=longest)
+    elif not isinstance(tokens, int) or not 0 < tokens <= limit:
+        what = f"expected some of the {limit} tokens of the longest answer, got {tokens!r}"
+        yield refused(key, what, nearest=max(1, limit // 5), cure="DAPO takes a fifth")
 
 
 def trainer_mode(view: View) -> Iterator[Finding]:

@@ -15,6 +15,8 @@ Change = Mapping[str, Any]
 LOSS = f"{ACTOR}.policy_loss"
 CORRECTION = "algorithm.rollout_correction"
 FILTER = "algorithm.filter_groups"
+BUFFER = "reward.reward_kwargs.overlong_buffer_cfg"
+OVERLONG: Change = {"reward.reward_kwargs": {"max_resp_len": 8, "overlong_buffer_cfg": {"enable": True, "len": 2, "penalty_factor": 1.0}}}
 OFF_POLICY: Change = {f"{ACTOR}.ppo_mini_batch_size": 8, "data.train_batch_size": 16}  # two updates a batch
 
 # the config that makes it dead, the key, the change that brings it to life
@@ -55,6 +57,12 @@ REFUSED: list[tuple[Change, str, Change]] = [
     ({f"{ACTOR}.use_kl_loss": False}, f"{REF}.log_prob_max_token_len_per_gpu", {f"{ACTOR}.use_kl_loss": True}),
     ({f"{MODEL}.lora_rank": 8}, f"{REF}.fsdp_config.param_offload", {f"{MODEL}.lora_rank": 0}),
     ({}, f"{FILTER}.metric", {f"{FILTER}.enable": True}),
+    (OVERLONG, f"{BUFFER}.penalty_factor", {"reward.reward_manager.name": "dapo"}),
+    (
+        {**OVERLONG, "reward.reward_manager.name": "dapo", f"{BUFFER}.enable": False},
+        f"{BUFFER}.penalty_factor",
+        {f"{BUFFER}.enable": True},
+    ),
     ({f"{FILTER}.enable": True}, f"{FILTER}.max_num_gen_batches", {"trainer.use_v1": False}),
     ({f"{CORRECTION}.bypass_mode": True}, f"{CORRECTION}.rollout_is", {f"{CORRECTION}.bypass_mode": False}),
     ({}, f"{CORRECTION}.rollout_is_threshold", {f"{CORRECTION}.rollout_is": "token"}),

@@ -38,6 +38,11 @@ ASYNC: Change = {
     f"{ROLLOUT}.nnodes": 1,
     f"{ROLLOUT}.checkpoint_engine.backend": "nccl",
 }
+BUFFER = "reward.reward_kwargs.overlong_buffer_cfg"
+OVERLONG: Change = {
+    "reward.reward_manager.name": "dapo",
+    "reward.reward_kwargs": {"max_resp_len": 8, "overlong_buffer_cfg": {"enable": True, "len": 2, "penalty_factor": 1.0}},
+}
 LOSS = f"{ACTOR}.policy_loss.loss_mode"
 MICRO, SCORE, REF_SCORE = (
     f"{ACTOR}.ppo_micro_batch_size_per_gpu",
@@ -154,6 +159,10 @@ REFUSED: list[tuple[Change, str, Any, Any]] = [
     ({}, f"{ACTOR}.strategy", "fdsp2", "fsdp2"),
     ({}, f"{ACTOR}.fsdp_config.strategy", "megatron", "fsdp2"),
     ({}, f"{MODEL}.lora.rank", 8, 0),
+    ({f"{ROLLOUT}.name": "hf", f"{MODEL}.lora_rank": 8}, f"{MODEL}.lora.merge", False, True),
+    (OVERLONG, f"{BUFFER}.len", 0, 1),
+    (OVERLONG, f"{BUFFER}.len", 9, 1),
+    (OVERLONG, "reward.reward_kwargs.max_resp_len", None, 8),
     ({}, f"{MODEL}.lora_adapter_path", "some/adapter", None),
     ({f"{ROLLOUT}.name": "vllm"}, f"{MODEL}.lora_rank", 1024, 512),
     ({}, f"{ROLLOUT}.name", None, "vllm"),

@@ -8,6 +8,7 @@ from harness.preflight.view import ACTOR, MODEL, REF, ROLLOUT, View
 
 CORRECTION = "algorithm.rollout_correction"
 FILTER = "algorithm.filter_groups"
+OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
 
 
 def _reads(*estimators: str) -> Why:
@@ -101,6 +102,19 @@ LEARNING: tuple[Dead, ...] = (
     Dead(
         keys=under(FILTER, "max_num_gen_batches"),
         why=when(lambda v: v.v1, "verl's v1 buffer ignores it", f"set {FILTER}.max_inflight_gen_batches"),
+    ),
+    # experimental/reward_loop/reward_manager/dapo.py, and no other manager
+    Dead(
+        keys=("reward.reward_kwargs.*",),
+        why=unless(
+            lambda v: v.get("reward.reward_manager.name") == "dapo",
+            "only the reward manager dapo reads it",
+            "set reward.reward_manager.name=dapo",
+        ),
+    ),
+    Dead(
+        keys=("reward.reward_kwargs.max_resp_len", *under(OVERLONG, "len", "penalty_factor", "log")),
+        why=unless(lambda v: v.find(f"{OVERLONG}.enable"), "long answers are not penalised", f"set {OVERLONG}.enable=true"),
     ),
     # trainer_base.py _compute_advantage corrects in decoupled mode only, and nothing in v1 calls apply_bypass_mode
     Dead(

@@ -23,7 +23,7 @@ from harness.doctor.look import look
 from harness.doctor.nouns import Needs
 from harness.doctor.page import as_data, page
 from harness.doctor.verdict import judge, lacking
-from harness.errors import EXIT_BAD_INPUT, ConfigError, PreflightError, SpaceError
+from harness.errors import EXIT_BAD_INPUT, ConfigError
 from harness.preflight.view import ACTOR, MODEL, ROLLOUT, View
 from harness.terminal import console
 from harness.types import Slot
@@ -84,7 +84,7 @@ def _refusal(composer: Composer, space: Space, settings: Settings) -> str:
     to_be_made = {asset.folder for asset in assets.missing(settings.assets)}
     try:
         rehearse(composer, space, settings.objectives, to_be_made=to_be_made)
-    except (PreflightError, SpaceError) as error:
+    except ConfigError as error:
         return str(error)
     return ""
 

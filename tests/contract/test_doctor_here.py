@@ -58,6 +58,13 @@ def test_what_the_launch_would_refuse_is_on_the_page(tmp_path: Path) -> None:
     ]
 
 
+def test_without_arguments_it_tells_of_what_verl_sweep_would_launch_without_any(tmp_path: Path) -> None:
+    status, page = doctor(cwd=tmp_path)
+    (lack,) = [line for line in page["lines"] if line["verdict"] == "LACKS"]
+    assert (status, page["experiment"], lack["name"]) == (2, "verl-sweep without arguments", "configuration")
+    assert "set trainer.test_freq" in lack["what"]
+
+
 @pytest.mark.parametrize(("word", "said"), [("experiment=dmo", "did you mean demo?"), ("polcy=tiny", "did you mean policy or ")])
 def test_what_cannot_be_composed_is_refused_in_one_sentence(word: str, said: str, tmp_path: Path) -> None:
     ran = commands.run("verl-study", "doctor", word, cwd=tmp_path)

@@ -36,7 +36,7 @@ def main() -> None:
     asked = _arguments()
     host = pins(asked.host.read_text())
     wanted = carried(resolve(), host)
-    print(f"{len(wanted)} packages, of which the host has none", flush=True)
+    print(f"{len(wanted)} packages that the host lacks", flush=True)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=asked.out.parent, prefix=".gpu-bundle-") as folder:
         sets = {"packages": wanted} | ({"models": list(MODELS)} if asked.models else {})

@@ -48,6 +48,11 @@ def logged(trial: TrialPaths, metric: str) -> list[float]:
     return [point.values[metric] for point in points if metric in point.values]
 
 
+def test_the_doctor_finds_nothing_lacking(here: tuple[str, ...], tmp_path: Path) -> None:
+    looked = commands.run("verl-study", "doctor", "experiment=smollm2_gpu", *here, cwd=tmp_path)
+    assert (looked.returncode, looked.stderr) == (0, ""), looked.stdout
+
+
 def test_two_trials_complete_on_one_engine_whose_rollout_has_the_actors_weights(here: tuple[str, ...], tmp_path: Path) -> None:
     done = commands.run("verl-sweep", *STUDY, *here, "study.name=two", "steps=3", "trainer.test_freq=3", cwd=tmp_path, timeout_s=800)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from gpu_bundle.choice import carried, is_used, pins
 from gpu_bundle.fatbin import blank_others
-from gpu_bundle.manifest import Manifest, write
+from gpu_bundle.manifest import NAME, Manifest, write
 from gpu_bundle.parts import Part, PartWriter
 
 HERE = Path(__file__).resolve().parent
@@ -34,6 +34,8 @@ MB = 1_000_000
 
 def main() -> None:
     asked = _arguments()
+    if asked.out.exists() and not (asked.out / NAME).exists():
+        sys.exit(f"{asked.out} is there and holds no bundle: name another folder")
     host = pins(asked.host.read_text())
     wanted = carried(resolve(), host)
     print(f"{len(wanted)} packages that the host lacks", flush=True)

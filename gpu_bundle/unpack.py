@@ -38,6 +38,8 @@ def unpack(bundle: Path, manifest: Manifest, site: Path) -> bool:
     done = site / DONE
     if done.is_file() and done.read_text() == manifest.identity:
         return False
+    if site.exists() and not done.exists():
+        raise BrokenBundle(f"{site} is there and was not unpacked from a bundle: name another folder with GPU_SITE=...")
     for parts in manifest.archives.values():
         verify(bundle, parts)
     beside = site.with_name(f"{site.name}.part")

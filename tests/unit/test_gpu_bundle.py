@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import random
 import struct
+import subprocess
+import sys
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from gpu_bundle import manifest
+from gpu_bundle import build, manifest
 from gpu_bundle.build import HERE, pack
 from gpu_bundle.choice import NEVER, REPLACED, carried, is_used, pins
 from gpu_bundle.fatbin import CUBIN, MAGIC, PTX, blank_others, fat_binaries
@@ -186,6 +188,17 @@ def test_a_part_that_is_missing_or_changed_is_named_and_nothing_is_unpacked(
 def test_a_folder_without_a_bundle_is_refused_with_the_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), str(tmp_path / "there")]) == 2
     assert "holds no bundle: make gpu-bundle" in capsys.readouterr().err
+
+
+def test_a_folder_of_somebody_elses_is_not_written_over(bundle: tuple[Path, Manifest], tmp_path: Path) -> None:
+    made, written = bundle
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis").touch()
+    with pytest.raises(BrokenBundle, match="name another folder"):
+        unpack(made, written, tmp_path / "mine")
+    built = subprocess.run([sys.executable, "-m", build.__name__, tmp_path / "mine"], cwd=build.PROJECT, capture_output=True, text=True)
+    assert (built.returncode, built.stderr) == (1, f"{tmp_path / 'mine'} is there and holds no bundle: name another folder\n")
+    assert (tmp_path / "mine" / "thesis").exists()
 
 
 def test_another_python_is_refused(bundle: tuple[Path, Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

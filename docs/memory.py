@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from harness.memory import GIB, Memory, Setting, Shape, memory
+from harness.memory import GIB, Memory, Setting, Shape, memory, setting_of
 from sweeps.composed import CONF
 from sweeps.config import trainer_config
 
@@ -54,23 +53,7 @@ def opened(experiment: str) -> tuple[str, Setting]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides=[f"experiment={experiment}"])
-        return config.policy.name, setting(trainer_config(config))
-
-
-def setting(tree: Mapping[str, Any]) -> Setting:
-    model, actor, rollout = (tree["actor_rollout_ref"][name] for name in ("model", "actor", "rollout"))
-    return Setting(
-        gpus=tree["trainer"]["n_gpus_per_node"] * tree["trainer"]["nnodes"],
-        gpu_bytes=GPU,
-        tokens_per_gpu=actor["ppo_max_token_len_per_gpu"],
-        rollout_share=rollout["gpu_memory_utilization"],
-        tensor_parallel=rollout["tensor_model_parallel_size"],
-        lora_rank=model["lora_rank"],
-        critic=tree["algorithm"]["adv_estimator"] == "gae",
-        reference=actor["use_kl_loss"] or tree["algorithm"]["use_kl_in_reward"],
-        param_offload=actor["fsdp_config"]["param_offload"],
-        optimizer_offload=actor["fsdp_config"]["optimizer_offload"],
-    )
+        return config.policy.name, setting_of(trainer_config(config), gpu_bytes=GPU)
 
 
 def row(experiment: str, shape: Shape, setting: Setting, counted: Memory) -> str:

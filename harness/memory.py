@@ -7,7 +7,9 @@ harness/inside/weights.py (each model's first weights are kept on the host, so t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 FP32, BF16 = 4, 2
 ADAM_STATES = 2  # first and second moment, fp32 each
@@ -75,6 +77,40 @@ class Setting:
     reference: bool = True  # as a model of its own: with LoRA the actor without its adapters is the reference
     param_offload: bool = False
     optimizer_offload: bool = False
+
+
+def shape_of(config: Mapping[str, int], *, tied: bool = False) -> Shape | None:
+    """The shape that the numbers of a config.json tell; None where they are not those of a decoder."""
+    try:
+        return Shape(
+            hidden=config["hidden_size"],
+            intermediate=config["intermediate_size"],
+            layers=config["num_hidden_layers"],
+            heads=config["num_attention_heads"],
+            groups=config.get("num_key_value_heads", config["num_attention_heads"]),
+            vocabulary=config["vocab_size"],
+            head=config.get("head_dim"),
+            tied=tied,
+        )
+    except KeyError:
+        return None
+
+
+def setting_of(tree: Mapping[str, Any], *, gpu_bytes: int) -> Setting:
+    """What a resolved configuration of verl's FSDP engines decides; raises KeyError for another tree."""
+    model, actor, rollout = (tree["actor_rollout_ref"][name] for name in ("model", "actor", "rollout"))
+    return Setting(
+        gpus=tree["trainer"]["n_gpus_per_node"] * tree["trainer"]["nnodes"],
+        gpu_bytes=gpu_bytes,
+        tokens_per_gpu=actor["ppo_max_token_len_per_gpu"],
+        rollout_share=rollout["gpu_memory_utilization"],
+        tensor_parallel=rollout["tensor_model_parallel_size"],
+        lora_rank=model["lora_rank"],
+        critic=tree["algorithm"]["adv_estimator"] == "gae",
+        reference=actor["use_kl_loss"] or tree["algorithm"]["use_kl_in_reward"],
+        param_offload=actor["fsdp_config"]["param_offload"],
+        optimizer_offload=actor["fsdp_config"]["optimizer_offload"],
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -117,7 +117,7 @@ class _Launch:
         folders, cures = {asset.folder for asset in to_be_made}, self.settings.cures
         corners = rehearse(self.composer, self.space, self.settings.objectives, to_be_made=folders, cures=cures)
         launcher = engine_launcher(self.config)
-        refuse_oversubscribed(launcher.slots(), self.settings.rollout_share)
+        refuse_oversubscribed(launcher.slots(), corners[0], self.settings.rollout_share)
         tracker = instantiate(self.settings.tracking)
         asked = study.describe(
             self.settings,

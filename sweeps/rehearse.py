@@ -9,14 +9,20 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from harness import known_metrics, preflight
-from harness.errors import ConfigError, PreflightError, SpaceError
+from harness import gpus, known_metrics, preflight
+from harness.errors import ConfigError, HarnessError, PreflightError, SpaceError
 from harness.fingerprint import fingerprint, is_hot, leaves, once_only
+from harness.memory import GIB, memory, setting_of, shape_of
 from harness.preflight import Finding, Severity
+from harness.preflight.files import model_shape, ties_embeddings
+from harness.preflight.view import View
 from harness.types import Objective, Slot
 from sweeps.compose import Composer
 from sweeps.config import interpolations, trainer_config
 from sweeps.space import Space, bare_key
+
+MIB = 2**20
+CONTEXTS = 2 * GIB  # of CUDA, in the trainer's process and in the rollout's
 
 
 def rehearse(
@@ -45,13 +51,30 @@ def rehearse(
     return tuple(trees)
 
 
-def refuse_oversubscribed(slots: Sequence[Slot], rollout_share: float) -> None:
-    """The rollout's share of a GPU's memory where several slots share the GPU. Raises ConfigError."""
+def refuse_oversubscribed(slots: Sequence[Slot], tree: Mapping[str, Any], rollout_share: float) -> None:
+    """A trial that would take more of a shared GPU than its part, as far as its model's shape tells. Raises ConfigError."""
     parts = max((slot.parts for slot in slots), default=1)
-    if parts > 1 and rollout_share >= 1 / parts:
+    if parts == 1:
+        return
+    if rollout_share >= 1 / parts:
         raise ConfigError(
             f"actor_rollout_ref.rollout.gpu_memory_utilization: {rollout_share:g} of a GPU for the rollout of each of its {parts} slots "
             f"leaves the trainers nothing; expected well below {1 / parts:.2g}, as {0.6 / parts:.2g}"
+        )
+    view = View(tree)
+    shape = shape_of(model_shape(view), tied=bool(ties_embeddings(view)))
+    if shape is None or not view.fsdp:
+        return
+    try:
+        total = min(device.total for device in gpus.memory(slots[0].gpus)) * MIB
+    except HarnessError:
+        return  # without a driver nobody can tell
+    counted = memory(shape, setting_of(tree, gpu_bytes=total))
+    phase, most = max(("learning", counted.learning), ("generating", counted.generating), key=lambda item: item[1])
+    if most + CONTEXTS > total / parts:
+        raise ConfigError(
+            f"resources.slots_per_gpu: a trial takes about {most / GIB:.1f} GiB of its GPU while {phase}, and each of {parts} has "
+            f"{total / parts / GIB:.1f}; fewer slots, offload, a smaller gpu_memory_utilization or fewer tokens a micro-batch make room"
         )
 
 

@@ -60,6 +60,16 @@ def reward_function(view: View) -> Iterator[Finding]:
 
 def model_shape(view: View) -> Mapping[str, int]:
     """Whole numbers of a local model's config.json, its text part included; empty where it cannot be read."""
+    config = _model_config(view)
+    return {name: value for name, value in config.items() if isinstance(value, int) and not isinstance(value, bool) and value > 0}
+
+
+def ties_embeddings(view: View) -> bool:
+    """Whether a local model's last layer is its embedding."""
+    return bool(_model_config(view).get("tie_word_embeddings", False))
+
+
+def _model_config(view: View) -> Mapping[str, Any]:
     path = view.find(f"{MODEL}.hf_config_path") or view.find(f"{MODEL}.path")
     if not isinstance(path, str) or not _is_folder(path):
         return {}
@@ -70,8 +80,7 @@ def model_shape(view: View) -> Mapping[str, int]:
     if not isinstance(config, dict):
         return {}
     text = config.get("text_config")
-    merged = config | (text if isinstance(text, dict) else {})
-    return {name: value for name, value in merged.items() if isinstance(value, int) and not isinstance(value, bool) and value > 0}
+    return config | (text if isinstance(text, dict) else {})
 
 
 def _there(path: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 from commands import QUICK, engine_specs, left_alive, results
 from gpu_driver import TOTAL_MIB, Driver
 
+from harness.errors import ConfigError
 from harness.launchers import gpu_guard
 from harness.launchers.gpu_guard import GpuGuard
 from harness.paths import StudyPaths
 from harness.types import Slot, TrialState
+from sweeps.rehearse import refuse_oversubscribed
 
 SLOT = Slot(index=0, gpus=("0",))
 
@@ -155,6 +158,29 @@ def test_rollouts_that_would_leave_nothing_to_the_trainers_on_a_shared_gpu_are_r
     assert ran.returncode == 2
     assert "0.5 of a GPU for the rollout of each of its 2 slots leaves the trainers nothing" in ran.stderr
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_model_that_is_too_big_for_a_part_of_a_gpu_is_refused(driver: Driver, tmp_path: Path) -> None:
+    """Two billion parameters take 16 bytes each while they learn, 8 where Adam's states wait on the host."""
+    numbers = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 28, "num_attention_heads": 16, "vocab_size": 32000}
+    (tmp_path / "config.json").write_text(json.dumps(numbers))
+    actor = {
+        "strategy": "fsdp2",
+        "ppo_max_token_len_per_gpu": 8192,
+        "use_kl_loss": False,
+        "fsdp_config": {"param_offload": False, "optimizer_offload": False},
+    }
+    rollout = {"gpu_memory_utilization": 0.1, "tensor_model_parallel_size": 1}
+    tree = {
+        "actor_rollout_ref": {"model": {"path": str(tmp_path), "lora_rank": 0}, "actor": actor, "rollout": rollout},
+        "algorithm": {"adv_estimator": "grpo", "use_kl_in_reward": False},
+        "trainer": {"n_gpus_per_node": 1, "nnodes": 1},
+    }
+    refuse_oversubscribed(SHARED, tree, 0.1)
+    thirds = tuple(Slot(index=part, gpus=("0",), part=part, parts=3) for part in range(3))
+    with pytest.raises(ConfigError, match=r"a trial takes about 3\d\.\d GiB of its GPU while learning, and each of 3 has 26\.5"):
+        refuse_oversubscribed(thirds, tree, 0.1)
+    refuse_oversubscribed((Slot(index=0, gpus=("0",)),), tree, 0.9)
 
 
 def test_parts_of_sets_of_gpus_are_refused(driver: Driver, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from harness.preflight import Severity
 from sweeps.space import render_value
 
 OWN_CODE = ("harness.", "pkg://harness.")  # values that name a module of ours
-# Of ours that a plain verl does without: the same answers each time, and a shorter wait.
+# Of ours that a plain verl does without: the same answers each time, a shorter wait, faster log-probabilities.
+GPU_ENGINES = "harness.inside.fsdp_cuda"
 OPTIONAL = (
     "actor_rollout_ref.rollout.agent.agent_loop_manager_class",
     "trainer.v1.sampler.custom_sampler.path",
@@ -37,7 +38,7 @@ def overrides(tree: Mapping[str, Any], defaults: DictConfig) -> tuple[str, ...]:
     What follows by one of verl's own interpolations is left to it. Raises ConfigError where verl alone cannot run the configuration.
     """
     left_out = {*OPTIONAL, *ignored(tree)}
-    wanted = {key: value for key, value in leaves(tree) if key not in left_out}
+    wanted = {key: value for key, value in leaves(tree) if key not in left_out and value != GPU_ENGINES}
     _refuse_own_code(wanted)
     raw = _plain(defaults, resolve=False)
     own = dict(leaves(raw))

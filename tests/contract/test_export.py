@@ -19,7 +19,7 @@ from harness.fingerprint import leaves
 from sweeps import verl_tree
 from sweeps.composed import CONF
 from sweeps.config import trainer_config
-from sweeps.run_script import OPTIONAL, ignored, overrides
+from sweeps.run_script import GPU_ENGINES, OPTIONAL, ignored, overrides
 
 OF_A_RUN = ("trainer.project_name", "trainer.experiment_name", "trainer.default_local_dir", "actor_rollout_ref.rollout.trace")
 ARGUMENTS = f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n"  # not `env`, which would find itself
@@ -48,7 +48,7 @@ def verls(arguments: list[str]) -> dict[str, Any]:
 def differences(plain: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Of what verl reads with this configuration, and what is not optional; a null that verl's yaml lacks is verl's default."""
     apart = {*OPTIONAL, *OF_A_RUN, *ignored(tree)}
-    left, right = ({key: value for key, value in leaves(each) if value != {}} for each in (plain, tree))
+    left, right = ({key: None if value == GPU_ENGINES else value for key, value in leaves(each) if value != {}} for each in (plain, tree))
     keys = {key for key in left.keys() | right.keys() if not any(key == place or key.startswith(f"{place}.") for place in apart)}
     named = {key: (left.get(key), right.get(key)) for key in keys}
     return {key: pair for key, pair in named.items() if pair[0] != pair[1]}

@@ -26,7 +26,7 @@ from sweeps.composed import CONF
 from sweeps.config import trainer_config
 
 ROOT = Path(__file__).parents[1]
-CHOSEN = ("engine=fsdp2", "rollout=hf", "policy=tiny", "task=chain_sum", "resources=cpu")
+CHOSEN = ("engine=fsdp2", "rollout=hf", "task=chain_sum", "resources=cpu")
 NEVER = "trainer.test_freq=-1"  # validated, where a test does not ask for it
 PATIENCE_S = 150
 NOT_TRAINING = ("timing", "perf/", "actor/perf", "critic/perf")  # prefixes of metrics that tell of the machine
@@ -95,10 +95,12 @@ class RigAttempt:
 class Rig:
     """One engine of a study."""
 
-    def __init__(self, folder: Path, assets: Path, *, serves: int = 1, algorithm: str = "grpo", number: int = 0) -> None:
+    def __init__(
+        self, folder: Path, assets: Path, *, serves: int = 1, algorithm: str = "grpo", policy: str = "tiny", number: int = 0
+    ) -> None:
         self.study = StudyPaths(folder / "rig")
         self.paths: EnginePaths = self.study.engine(number)
-        self.assets, self.algorithm = assets, algorithm
+        self.assets, self.algorithm, self.policy = assets, algorithm, policy
         self.spec = command.engine_spec(
             self.study,
             number,
@@ -206,7 +208,7 @@ class Rig:
 
     def config(self, *overrides: str) -> dict[str, Any]:
         """verl's resolved tree, as the controller composes it."""
-        chosen = (f"algorithm={self.algorithm}", *CHOSEN, f"paths.assets={self.assets}", NEVER)
+        chosen = (f"algorithm={self.algorithm}", f"policy={self.policy}", *CHOSEN, f"paths.assets={self.assets}", NEVER)
         GlobalHydra.instance().clear()
         try:
             with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.checkpoint import checkpoint
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
 from verl.utils import tensordict_utils, torch_functional
@@ -24,15 +25,23 @@ _OF_THE_LOGITS = ("calculate_sum_pi_squared", "distillation_use_topk", "distilla
 
 
 class TakesAnyModel:
-    """Of any engine: verl asks each configuration whether its embeddings are tied, and in transformers 5 not each one knows."""
+    """Of any engine: what models with code of their own need, which verl and transformers 5 do not quite agree on."""
 
     model_config: Any
 
     def _build_module(self) -> Any:
         config = self.model_config.hf_config
-        if not hasattr(config, "tie_word_embeddings"):
+        if not hasattr(config, "tie_word_embeddings"):  # verl asks each one, and not each one knows
             config.tie_word_embeddings = False
         return super()._build_module()  # type: ignore[misc]
+
+    def _build_fsdp_module(self, module: Any) -> Any:
+        """FSDP2 changes a model's class; its module stays, for a checkpoint's copy of the model's code is found by it."""
+        home = type(module).__module__
+        sharded = super()._build_fsdp_module(module)  # type: ignore[misc]
+        if isinstance(sharded, FSDPModule):
+            type(sharded).__module__ = home
+        return sharded
 
 
 class LogProbsAtOnce(TakesAnyModel):

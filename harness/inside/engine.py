@@ -26,6 +26,7 @@ def main(folder: str) -> int:
     try:
         enter(attempt)
         attempt.event("read_ahead", mib=read_ahead(attempt.spec.config["actor_rollout_ref"]["model"]["path"]))
+        keep_models_code(Path(desk.spec.scratch) / "models")
         nursery = nursery_for(desk, attempt) if desk.spec.preload else None
         from harness.inside import runner
     except Exception as error:
@@ -44,6 +45,18 @@ def enter(attempt: AttemptDesk) -> None:
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # to ask whether there is a GPU starts CUDA otherwise
     if _on_cpu(attempt):
         os.environ["VERL_PLATFORM"] = "cpu"
+
+
+def keep_models_code(folder: Path) -> None:
+    """Gives this engine a folder of its own for the modelling code that models bring along; must come before transformers is imported.
+
+    transformers copies it there and finds it by a path that it sets in its own process. verl's workers are handed configurations of such
+    models, and unpickle them before they have imported anything.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["HF_MODULES_CACHE"] = str(folder)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(folder))))
+    sys.path.append(str(folder))
 
 
 def nursery_for(desk: EngineDesk, attempt: AttemptDesk) -> Nursery:

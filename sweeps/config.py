@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DRILL = "drill"  # the stand-in trainer's own key, which verl's tree does not have
 _SERVERS = ("vllm", "sglang", "trtllm")
 _ALWAYS, _NEVER, _AUTO = "always", "never", "auto"
-_MAKERS_OPTIONS = ("dataset", "options", "sizes")  # of a task's node: the rest of it describes, and changes nothing that is made
+_MAKERS_OPTIONS = ("dataset", "options", "sizes", "source")  # of a policy or a task: the rest describes, and changes nothing that is made
 E = TypeVar("E", bound=StrEnum)
 
 

@@ -19,6 +19,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from harness.errors import ConfigError
+from harness.inside.published import openpangu
 from harness.inside.tasks import CHAIN_SUM
 
 SEED = 0
@@ -126,4 +127,4 @@ def smollm2(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-MAKERS: dict[str, Callable[[Path], None]] = {"tiny": tiny, "smollm2": smollm2}
+MAKERS: dict[str, Callable[..., None]] = {"tiny": tiny, "smollm2": smollm2, "openpangu": openpangu}

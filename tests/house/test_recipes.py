@@ -64,7 +64,8 @@ def test_every_experiment_can_be_launched_and_each_of_its_knobs_acts(experiment:
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if "openpangu" in name])
 def test_openpangus_code_is_consented_to_wherever_it_is_loaded(experiment: str, data: Path) -> None:
     config = compose("config", overrides=[f"experiment={experiment}", f"paths.data={data}"])
-    assert config.actor_rollout_ref.model.path == config.critic.model.path == "FreedomIntelligence/openPangu-Embedded-7B"
+    assert config.policy.source == "FreedomIntelligence/openPangu-Embedded-7B"
+    assert config.actor_rollout_ref.model.path == config.critic.model.path == f"{config.paths.assets}/policy/openpangu_7b"
     assert config.actor_rollout_ref.model.trust_remote_code is True
     assert config.critic.model.trust_remote_code is True
     assert config.data.trust_remote_code is True

@@ -266,8 +266,7 @@ def repro(outputs: Path, name: str | None, number: int) -> None:
 
 def export(recipe: list[str]) -> NoReturn:
     """Becomes the program that composes configurations: this side of the project does without Hydra."""
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "sweeps.export", *recipe])  # noqa: S606 (no shell, and nothing of ours is left to do)
+    _become("sweeps.export", *recipe)
 
 
 def report(outputs: Path, name: str | None) -> None:

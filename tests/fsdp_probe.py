@@ -104,8 +104,8 @@ def registered() -> dict[str, list[str]]:
     return names
 
 
-def built(folder: str, kind: str) -> Any:
-    """verl's engine of this kind with the keys that conf/policy/hf.yaml sets."""
+def built(folder: str, kind: str, rank: int = 0) -> Any:
+    """verl's engine of this kind with the keys that conf/policy/hf.yaml sets; with adapters of this rank, if any."""
     options = OmegaConf.load(Path(__file__).parents[1] / "conf/policy/hf.yaml")
     options.actor_rollout_ref.model.external_lib = fsdp_cpu.__name__
     options.merge_with({"policy": {"path": folder, "trust_remote_code": True, "gradient_checkpointing": "wren" not in folder}})
@@ -113,7 +113,7 @@ def built(folder: str, kind: str) -> Any:
     engine = EngineRegistry.new(
         kind,
         "fsdp2",
-        model_config=HFModelConfig(**keys, model_type=kind),
+        model_config=HFModelConfig(**keys, model_type=kind, lora_rank=rank),
         engine_config=FSDPEngineConfig(strategy="fsdp2", model_dtype="fp32", use_torch_compile=False, mixed_precision=FP32),
         optimizer_config=FSDPOptimizerConfig(lr=1e-3, total_training_steps=2),
         checkpoint_config=CheckpointConfig(),
@@ -149,6 +149,18 @@ def forward(folder: str, kind: str) -> dict[str, Any]:
     return {"code": code, "values": list(nested.values().shape), "norm": float(norm)}
 
 
+def adapted(folder: str) -> dict[str, Any]:
+    """What a critic with adapters learns beside them, and how far it moved."""
+    engine = built(folder, "value_model", rank=4)
+    data = batch(*PROMPTS, use_remove_padding=False, temperature=1.0)
+    inputs, arguments = engine.prepare_model_inputs(data)
+    values = engine.prepare_model_outputs(engine.module(**inputs, use_cache=False), arguments, data, None)["values"].values()
+    values.square().mean().backward()
+    norm = float(engine.optimizer_step())
+    learned = [name for name, parameter in engine.module.named_parameters() if parameter.requires_grad and "lora_" not in name]
+    return {"learned": learned, "norm": norm}
+
+
 if __name__ == "__main__":
     question, *rest = sys.argv[1:]
-    print(json.dumps({"farthest": farthest, "registered": registered, "forward": forward}[question](*rest)))
+    print(json.dumps({"farthest": farthest, "registered": registered, "forward": forward, "adapted": adapted}[question](*rest)))

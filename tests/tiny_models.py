@@ -39,6 +39,26 @@ def wren(folder: Path) -> None:
     model.save_pretrained(folder)
 
 
+def llama(folder: Path) -> None:
+    """One that transformers itself has as a token classifier."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from harness.inside.policies import character_tokenizer
+
+    tokenizer = character_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
 def vision_language(folder: Path) -> None:
     """Qwen2.5-VL, without a processor: that of transformers needs torchvision."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
@@ -81,4 +101,4 @@ def vision_language(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-MAKERS: dict[str, Callable[[Path], None]] = {"pangu": pangu, "wren": wren, "vision_language": vision_language}
+MAKERS: dict[str, Callable[[Path], None]] = {"llama": llama, "pangu": pangu, "wren": wren, "vision_language": vision_language}

@@ -102,8 +102,12 @@ class ValueOfAnyModel(TakesAnyModel):
         return module if classifier else with_value_head(module)
 
     def _build_lora_module(self, module: Any) -> Any:
-        """The head is new, and trained whole; an adapter of random numbers would stay one."""
+        """The head is new, and trained whole: what is random below an adapter stays random."""
         head = module.score if hasattr(module, "score") else module.get_output_embeddings()
+        if not hasattr(module, "prepare_inputs_for_generation"):
+            module.prepare_inputs_for_generation = (
+                None  # peft keeps that of a causal model, which verl says each is; a critic never generates
+            )
         adapted = super()._build_lora_module(module)  # type: ignore[misc]
         head.requires_grad_(True)
         return adapted

@@ -55,6 +55,12 @@ def test_every_option_composes_to_what_verl_accepts(option: str) -> None:
     assert read_settings(config).objectives
 
 
+def test_one_key_names_the_model_of_actor_and_critic_and_one_agrees_to_its_code() -> None:
+    tree = trainer_config(composed("policy=hf", "policy.path=organisation/name", "policy.trust_remote_code=true", "algorithm=ppo"))
+    for model in (tree["actor_rollout_ref"]["model"], tree["critic"]["model"]):
+        assert (model["path"], model["trust_remote_code"], model["external_lib"]) == ("organisation/name", True, "harness.inside.fsdp_cpu")
+
+
 @pytest.mark.parametrize("option", options(DOORS))
 def test_every_option_of_the_doors_composes(option: str) -> None:
     group, _, _ = option.partition("=")

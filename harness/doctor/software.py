@@ -76,7 +76,7 @@ def flash_attention(needs: Needs, facts: Facts) -> Iterator[Line]:
         cure = "+actor_rollout_ref.model.override_config.attn_implementation=sdpa, and the same for critic.model with a critic"
         yield Line(name=_FLASH, verdict=Verdict.LACKS, what="not installed, and the model asks for flash_attention_2", cure=cure)
     else:
-        what = f"not installed, and not needed with {needs.attention}; without it verl's own log-probability code goes row by row"
+        what = f"not installed, and not needed with {needs.attention}"
         yield Line(name=_FLASH, verdict=Verdict.NOTE, what=what)
 
 

@@ -165,7 +165,7 @@ def test_what_an_experiment_cannot_run_without_is_named_with_its_cure(needs: Nee
 @pytest.mark.parametrize(
     ("needs", "facts", "name", "words"),
     [
-        pytest.param(ON_A_GPU, with_packages(flash_attn=None), "flash-attn", "row by row", id="flash-attn"),
+        pytest.param(ON_A_GPU, with_packages(flash_attn=None), "flash-attn", "not needed with sdpa", id="flash-attn"),
         pytest.param(ON_A_GPU, with_packages(transformers="5.17.0"), "transformers", "tried with 5.9.0", id="another version"),
         pytest.param(ON_A_GPU, with_packages(sweeps="0.2.0"), "sweeps", "pip uninstall sweeps", id="W&B's sweeps"),
         pytest.param(needing(slots=2), found(ports=64), "slots", "1 of the 2", id="fewer slots"),

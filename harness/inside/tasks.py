@@ -78,7 +78,7 @@ def write(task: Task, folder: Path) -> None:
         parquet.write_table(arrow.Table.from_pylist(task.rows(split)), folder / f"{split}.parquet")
 
 
-def reasoning_gym_dataset(folder: Path, *, dataset: str, options: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+def reasoning_gym_dataset(folder: Path, *, dataset: str, options: Mapping[str, Any] | None, sizes: Mapping[str, int]) -> None:
     """Any of its datasets, problems as it words them. Raises ConfigError for one that it does not have, or options that it refuses."""
     import reasoning_gym
     from reasoning_gym.factory import DATASETS
@@ -88,9 +88,9 @@ def reasoning_gym_dataset(folder: Path, *, dataset: str, options: Mapping[str, A
         raise ConfigError(f"task.dataset: reasoning-gym has no {dataset!r}{f'; did you mean {nearest}?' if nearest else ''}")
     for split, seed in SPLITS.items():
         try:
-            problems = list(reasoning_gym.create_dataset(dataset, size=sizes[split], seed=seed, **options))
+            problems = list(reasoning_gym.create_dataset(dataset, size=sizes[split], seed=seed, **(options or {})))
         except (AssertionError, TypeError, ValueError) as error:  # how its datasets refuse
-            raise ConfigError(f"task.options: reasoning-gym's {dataset} refuses {dict(options)}: {error}") from error
+            raise ConfigError(f"task.options: reasoning-gym's {dataset} refuses {dict(options or {})}: {error}") from error
         rows = [_worded_row(dataset, split, index, problem) for index, problem in enumerate(problems)]
         parquet.write_table(arrow.Table.from_pylist(rows), folder / f"{split}.parquet")
 

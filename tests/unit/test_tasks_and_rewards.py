@@ -95,7 +95,7 @@ def test_any_dataset_of_reasoning_gym_is_made_and_scored_by_its_own_rule(tmp_pat
 @pytest.mark.parametrize(
     ("dataset", "options", "sentence"),
     [
-        ("chain_sums", {}, "task.dataset: reasoning-gym has no 'chain_sums'; did you mean chain_sum?"),
+        ("chain_sums", None, "task.dataset: reasoning-gym has no 'chain_sums'; did you mean chain_sum?"),
         ("chain_sum", {"max_term": 2}, "task.options: reasoning-gym's chain_sum refuses {'max_term': 2}"),
         ("chain_sum", {"max_terms": 0}, "task.options: reasoning-gym's chain_sum refuses {'max_terms': 0}"),
     ],

@@ -14,14 +14,15 @@ from typing import Any
 os.environ |= {"VERL_PLATFORM": "cpu", "RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 
 import torch
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_module
 from tensordict import TensorDict
 from verl.trainer.config import CheckpointConfig
 from verl.utils import tensordict_utils, torch_functional
-from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
+from verl.utils.config import omega_conf_to_dataclass
+from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig
 from verl.workers.engine import EngineRegistry, FSDPEngineWithLMHead
 
-from harness.inside import fsdp_cpu, fsdp_cuda
+from harness.inside import fsdp_cuda
 from harness.inside.fsdp_engines import LogProbsAtOnce
 
 VOCABULARY = 19
@@ -105,15 +106,18 @@ def registered() -> dict[str, list[str]]:
 
 
 def built(folder: str, kind: str, rank: int = 0) -> Any:
-    """verl's engine of this kind with the keys that conf/policy/hf.yaml sets; with adapters of this rank, if any."""
-    options = OmegaConf.load(Path(__file__).parents[1] / "conf/policy/hf.yaml")
-    options.actor_rollout_ref.model.external_lib = fsdp_cpu.__name__
-    options.merge_with({"policy": {"path": folder, "trust_remote_code": True, "gradient_checkpointing": "wren" not in folder}})
-    keys = OmegaConf.to_container(options, resolve=True)["critic" if kind == "value_model" else "actor_rollout_ref"]["model"]  # type: ignore[index]
+    """verl's engine of this kind with the keys that the policy `hf` sets; with adapters of this rank, if any."""
+    short = ["policy=hf", f"policy.path={folder}", "policy.trust_remote_code=true", "algorithm=ppo"]
+    with initialize_config_module("conf", version_base="1.3"):
+        tree = compose("config", overrides=[*short, f"engine.gradient_checkpointing={'wren' not in folder}"])
+    keys = (tree.critic if kind == "value_model" else tree.actor_rollout_ref).model
+    keys.lora_rank = rank
+    model = omega_conf_to_dataclass(keys)
+    model.model_type = kind
     engine = EngineRegistry.new(
         kind,
         "fsdp2",
-        model_config=HFModelConfig(**keys, model_type=kind, lora_rank=rank),
+        model_config=model,
         engine_config=FSDPEngineConfig(strategy="fsdp2", model_dtype="fp32", use_torch_compile=False, mixed_precision=FP32),
         optimizer_config=FSDPOptimizerConfig(lr=1e-3, total_training_steps=2),
         checkpoint_config=CheckpointConfig(),

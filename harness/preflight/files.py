@@ -22,7 +22,7 @@ def model_path(view: View) -> Iterator[Finding]:
     key = f"{MODEL}.path"
     path = view.get(key)
     if not path or path == "???":
-        cure = "name a folder or a hub id (organisation/name)"
+        cure = "name a folder or a hub id, policy.path for short"
         yield refused(key, f"expected a model, got {path!r}", cure=cure)
     elif str(path).startswith(LOCAL_STARTS) and not _there(path):
         cure = "name a folder that exists or a hub id (organisation/name)"

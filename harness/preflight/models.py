@@ -70,7 +70,7 @@ def tokenizer(view: View) -> Iterator[Finding]:
     for role, folder in _tokenizers(view):
         names = [entry.name for entry in folder.iterdir()]
         if not any(name.startswith(TOKENIZER_STARTS) or name.endswith(TOKENIZER_ENDS) for name in names):
-            cure = f"copy one there, or name where it is: {role}.tokenizer_path=<folder or hub id> (policy.tokenizer of policy=hf)"
+            cure = f"copy one there, or name where it is: {role}.tokenizer_path=<folder or hub id>, policy.tokenizer for short"
             yield refused(f"{role}.tokenizer_path", f"the folder {folder} holds no tokenizer", cure=cure)
 
 
@@ -86,7 +86,7 @@ def chat_template(view: View) -> Iterator[Finding]:
         own_code = "auto_map" in settings or str(_config(folder).get("model_type", "")).startswith(BY_MESSAGE)
         if role == MODEL and not (inside or beside or own_code):
             what = f"the tokenizer in {folder} has no chat template, and every prompt is written by one"
-            cure = f"take the instruction-tuned model, put a chat_template.jinja there, or set {key} (policy.chat_template of policy=hf)"
+            cure = f"take the instruction-tuned model, put a chat_template.jinja there, or set {key}, policy.chat_template for short"
             yield refused(key, what, cure=cure)
 
 
@@ -104,7 +104,7 @@ def remote_code(view: View) -> Iterator[Finding]:
         if not view.find(key, False):
             where = f"{', '.join(files)} in {folder}" if files else f"what auto_map in {folder / 'config.json'} names"
             what = f"{kind or 'this model'} needs code of its own, {where}, which runs only with consent"
-            yield refused(key, what, nearest=True, cure="read it first (policy.trust_remote_code of policy=hf)")
+            yield refused(key, what, nearest=True, cure="policy.trust_remote_code for short; read it first")
         elif missing and not _is_hub_name(str(view.find(f"{role}.path"))):
             yield refused(
                 f"{role}.path", f"auto_map in config.json names {', '.join(missing)}, not in {folder}", cure="fetch the whole model"

@@ -56,12 +56,13 @@ def ignored(tree: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(finding.key for finding in findings if finding.severity is Severity.REFUSE)
 
 
-def script(tree_name: str, arguments: Sequence[str], *, name: str, remark: str, home: Path) -> str:
+def script(tree_name: str, arguments: Sequence[str], *, name: str, remarks: Sequence[str], home: Path) -> str:
     """A POSIX shell script in the manner of verl's own examples; more overrides can be handed to it."""
     config = [] if tree_name == PLAIN_TREE else [f"--config-name={tree_name}"]
     run = [f"trainer.project_name={name}", f"trainer.experiment_name={name}"]  # verl's defaults are shared, and it resumes by them
     words = ["python3 -m verl.trainer.main_ppo", *(_quoted(argument, home) for argument in (*config, *arguments, *run)), '"$@"']
-    return f"#!/bin/sh\n# {' '.join(remark.split())}\nset -x\n\n" + " \\\n    ".join(words) + "\n"
+    head = ["#!/bin/sh", *(f"# {' '.join(remark.split())}" for remark in remarks), "set -x", ""]
+    return "\n".join([*head, " \\\n    ".join(words)]) + "\n"
 
 
 def _refuse_own_code(wanted: Mapping[str, Any]) -> None:

@@ -56,7 +56,7 @@ def differences(plain: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, 
 
 @pytest.mark.parametrize("experiment", ["openpangu_7b_grpo", "openpangu_7b_ppo"])
 def test_a_shell_and_verl_make_of_the_script_what_verl_sweep_trains_with(experiment: str, tmp_path: Path) -> None:
-    chosen = (f"experiment={experiment}", "paths.data='/a folder/it\\'s'", "lr=3e-6")
+    chosen = (f"experiment={experiment}", "paths.data='/a folder/it\\'s'", f"paths.assets={tmp_path}", "lr=3e-6")
     printed = commands.run("verl-study", "export", *chosen, cwd=tmp_path)
     assert (printed.returncode, printed.stderr) == (0, "")
     script, python = tmp_path / "run.sh", tmp_path / "bin" / "python3"
@@ -70,8 +70,9 @@ def test_a_shell_and_verl_make_of_the_script_what_verl_sweep_trains_with(experim
     )
     module, arguments = json.loads(ran.stdout)[:2], json.loads(ran.stdout)[2:]
     assert module == ["-m", "verl.trainer.main_ppo"]
-    assert "verl_sweep" not in printed.stdout
-    assert "harness" not in printed.stdout
+    run = [line for line in printed.stdout.splitlines() if not line.startswith("#")]
+    assert not [line for line in run if "verl_sweep" in line or "harness" in line]
+    assert "-m harness.inside.prepare policy openpangu" in printed.stdout, "who makes what it reads"
     tree = ours(*chosen)
     assert differences(verls(arguments), tree) == {}
     assert any(argument.startswith("critic.") for argument in arguments) is experiment.endswith("ppo")

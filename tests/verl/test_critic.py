@@ -9,7 +9,11 @@ from verl_rig import Rig, make_assets
 
 from harness.types import RunState
 
-pytestmark = [pytest.mark.verl, pytest.mark.skipif(importlib.util.find_spec("verl") is None, reason="needs the cpu extra")]
+pytestmark = [
+    pytest.mark.verl,
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("verl") is None, reason="needs the cpu extra"),
+]
 
 
 def test_a_critic_is_trained_and_set_back(tmp_path):

@@ -46,6 +46,7 @@ def test_on_nvidias_gpus_our_engines_are_built_and_on_others_verls():
     assert set(found["other"]) == {"FSDPEngineWithLMHead", "FSDPEngineWithValueHead"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "head"), [("llama", "score"), ("pangu", "lm_head")])
 def test_a_critic_with_adapters_trains_its_new_head_whole(tmp_path, name, head):
     tiny_models.MAKERS[name](tmp_path)
@@ -55,6 +56,7 @@ def test_a_critic_with_adapters_trains_its_new_head_whole(tmp_path, name, head):
     assert answer["norm"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["language_model", "value_model"])
 def test_every_kind_of_model_is_an_actor_and_a_critic_by_the_keys_of_the_policy_hf(model, kind):
     answer = ask("forward", str(model), kind)

@@ -13,6 +13,7 @@ from harness.types import Event, Reason, RunState
 
 pytestmark = [
     pytest.mark.verl,
+    pytest.mark.slow,  # tests/unit/test_checkpoints.py tears smaller ones
     pytest.mark.timeout(600),
     pytest.mark.skipif(importlib.util.find_spec("verl") is None, reason="needs the cpu extra"),
 ]

@@ -113,6 +113,7 @@ class _Launch:
         self.config = config
 
     def run(self) -> float | None:
+        study.refuse_taken(self.paths)
         to_be_made = assets.missing(self.settings.assets)
         folders, cures = {asset.folder for asset in to_be_made}, self.settings.cures
         corners = rehearse(self.composer, self.space, self.settings.objectives, to_be_made=folders, cures=cures)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -215,16 +215,27 @@ def write_results(study: optuna.Study, path: Path) -> None:
 def _alone(paths: StudyPaths) -> Iterator[None]:
     """One controller a study: the lock dies with its holder, whose lease is the lock file's text."""
     with paths.lock.open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"study {paths.name} is being run by another controller (see {paths.lock}); watch it with: verl-study watch {paths.name}"
-            ) from error
+        _take(lock, paths)
         lock.truncate(0)
         lock.write(records.encode(processes.my_lease()))
         lock.flush()
         yield
+
+
+def refuse_taken(paths: StudyPaths) -> None:
+    """A study that another controller runs is refused at once, before anything is composed. Raises ConfigError."""
+    if paths.lock.exists():
+        with paths.lock.open("rb") as lock:
+            _take(lock, paths)  # until the file is closed
+
+
+def _take(lock: IO[bytes], paths: StudyPaths) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise ConfigError(
+            f"study {paths.name} is being run by another controller (see {paths.lock}); watch it with: verl-study watch {paths.name}"
+        ) from error
 
 
 def _refuse_full_disk(folder: Path) -> None:

@@ -77,6 +77,7 @@ def test_a_sparse_reporter_is_judged_at_its_first_report_at_or_after_a_rung_as_o
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_so_it_is_on_recorded_curves() -> None:
     """Where a trial that led reported NaN, ours keeps whom Optuna stops: it was the last one standing."""
     tasks = recorded()

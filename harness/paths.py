@@ -49,6 +49,11 @@ class AttemptPaths:
         return self.root / "failure.json"
 
     @property
+    def guard(self) -> Path:
+        """What guards said of it, where one fired."""
+        return self.root / "guard.json"
+
+    @property
     def wandb_runs(self) -> tuple[Path, ...]:
         """The offline runs that wandb wrote below this folder, which it is given as its own."""
         return tuple(sorted((self.root / "wandb").glob("offline-run-*")))

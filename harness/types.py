@@ -38,6 +38,7 @@ class Reason(StrEnum):
 
     FINISHED = "finished"  # trained to its last step
     PRUNED = "pruned"  # the pruner's decision
+    GUARDED = "guarded"  # a guard's decision: the training had gone wrong, whatever its rank
     REFUSED = "refused"  # the preflight's decision; never got a slot
     USER = "user"  # asked for by a person
     INTERRUPTED = "interrupted"  # the study was interrupted (Ctrl-C, SIGTERM)
@@ -94,6 +95,13 @@ class Part(StrEnum):
     CRITIC = "critic"
 
 
+class GuardAction(StrEnum):
+    """What follows when a guard fires."""
+
+    STOP = "stop"  # the trial ends
+    MARK = "mark"  # it goes on, and its record says so
+
+
 class Direction(StrEnum):
     MAXIMIZE = "maximize"
     MINIMIZE = "minimize"
@@ -135,6 +143,86 @@ class Limits:
     silence_s: float = 1800.0  # without a metric or a log line
     stop_grace_s: float = 30.0  # from a stop request to SIGTERM
     term_grace_s: float = 10.0  # from SIGTERM to SIGKILL
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LevelGuard:
+    """Watches the level of one metric, which is out of bounds where it is beyond the bound, its own beginning and its peers at once."""
+
+    code: str
+    metric: str
+    above: float | None  # the bound; exactly one of the two
+    below: float | None
+    own_factor: float | None  # beyond so many times the trial's own beginning, or that part of it; None: whatever it began with
+    peer_factor: float | None  # the same of the median of its peers at that step
+    patience: int  # values out of bounds in a row
+    unless_learning: bool  # not while most of the reward that was gained is kept
+    action: GuardAction
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoSignalGuard:
+    """Watches for rewards that are all alike, of which there is nothing to learn, and no better than those of the beginning."""
+
+    patience: int  # steps in a row
+    action: GuardAction
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RewardHackingGuard:
+    """Watches for a training reward that rises while validation falls."""
+
+    validation: str  # a pattern of metrics, the mean of which is taken
+    fall: float  # of validation since its best, as a share of that
+    rise: float  # of the mean reward since then, as a share of that
+    patience: int  # validations in a row
+    action: GuardAction
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NonFiniteGuard:
+    """Watches every metric of actor and critic, and every loss, for NaN and infinities."""
+
+    patience: int  # steps in a row
+    action: GuardAction
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuardSettings:
+    """Which guards stand over each trial of a study; None: that one does not."""
+
+    grace_steps: int  # values of a metric that are the trial's beginning, and are not judged
+    peers: int  # the latest trials, whose metrics are remembered
+    least_peers: int  # with fewer at a step, none are asked
+    levels: tuple[LevelGuard, ...]
+    no_signal: NoSignalGuard | None
+    reward_hacking: RewardHackingGuard | None
+    non_finite: NonFiniteGuard | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuardVerdict:
+    """That a guard has fired, with the evidence."""
+
+    code: str
+    metric: str
+    steps: tuple[int, ...]
+    values: tuple[float | None, ...]  # at those steps; None: not finite
+    threshold: float | None  # that the last of them is beyond; None: any such value is one too many
+    message: str  # begins with the code
+    action: GuardAction
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuardRecord:
+    """What the guards said of an attempt, in the order in which they fired."""
+
+    verdicts: tuple[GuardVerdict, ...]
+
+    @property
+    def stop(self) -> GuardVerdict | None:
+        """The one that ended the attempt."""
+        return next((verdict for verdict in self.verdicts if verdict.action is GuardAction.STOP), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

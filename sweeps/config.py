@@ -16,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.errors import ConfigError
-from harness.types import Direction, Limits, Objective, Reduction
+from harness.types import Direction, GuardSettings, Limits, Objective, Reduction
 from sweeps import verl_tree
+from sweeps.guard_config import read_guards
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DRILL = "drill"  # the stand-in trainer's own key, which verl's tree does not have
@@ -54,6 +55,7 @@ class Settings:
     sampler_seed: int | None
     objectives: tuple[Objective, ...]
     limits: Limits
+    guards: GuardSettings
     attempts: int
     keep_best: int | None  # trials whose checkpoints stay; None: all
     checkpoint_cap: int  # bytes in all; 0: none
@@ -83,6 +85,7 @@ def read_settings(config: DictConfig) -> Settings:
         sampler_seed=tree["study"]["seed"],
         objectives=_objectives(tree["objective"]),
         limits=Limits(**{name: _number(f"limits.{name}", limits[name], of="seconds") for name in Limits.__dataclass_fields__}),
+        guards=read_guards(tree["guards"]),
         attempts=_count("limits.attempts", limits["attempts"]),
         keep_best=_keep_best(tree["checkpoints"]),
         checkpoint_cap=int(_number("checkpoints.cap_gib", tree["checkpoints"]["cap_gib"], of="GiB") * 2**30),

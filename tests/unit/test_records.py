@@ -29,6 +29,9 @@ from harness.types import (
     Failure,
     FailureKind,
     GpuUse,
+    GuardAction,
+    GuardRecord,
+    GuardVerdict,
     Lease,
     Limits,
     Objective,
@@ -56,6 +59,19 @@ SPEC = AttemptSpec(
 EXAMPLES: tuple[Any, ...] = (
     EngineResult(exit_code=None, killed=2, served=3, ended_at=1.5),
     Failure(kind=FailureKind.GPU_MEMORY, lines=("a", "b"), part=Part.ACTOR, repair={"x.y": 1, "z": True}),
+    GuardRecord(
+        verdicts=(
+            GuardVerdict(
+                code="non_finite",
+                metric="actor/grad_norm",
+                steps=(3, 4),
+                values=(None, 1e3),
+                threshold=2.5,
+                message="non_finite: actor/grad_norm",
+                action=GuardAction.STOP,
+            ),
+        )
+    ),
     SPEC,
     Assignment(attempt="trial-0001/attempt-0"),
     AttemptResult(state=RunState.FAILED, reason=Reason.CRASHED, message="öä\n'x'", ended_at=1.5, steps=3, exit_code=-9, forced=True),
@@ -128,11 +144,13 @@ def test_there_is_an_example_of_every_noun_that_is_written() -> None:
         types.MetricPoint,
         types.Event,
         types.GpuUse,
+        types.GuardVerdict,
         types.Limits,
         types.Objective,
         types.Slot,
     }  # lines of a log, and fields of others
-    assert {type(example) for example in EXAMPLES} == nouns - parts | {Assignment}
+    asked = {types.GuardSettings, types.LevelGuard, types.NoSignalGuard, types.RewardHackingGuard, types.NonFiniteGuard}  # of a yaml
+    assert {type(example) for example in EXAMPLES} == nouns - parts - asked | {Assignment}
 
 
 @settings(max_examples=30)

@@ -30,6 +30,8 @@ BEST_LR, BEST_KL, BEST_N = 3e-5, 3e-3, 16  # where the curve is highest
 _FOREVER_S = 3600.0
 _CHECKPOINT_BYTES = 2**16
 _MOST_TOKENS = 5000  # of one micro-batch that the drill has memory for
+_TOKENS_PER_S = 1000.0
+_VALIDATION = "validation"  # whichever its data source
 _NOISE = b'\x1b[32m(TaskRunner pid=1) step\xff\n{"step": 1, "da\n[]\n' + b"\0" * 2**21 + b"\n"
 
 
@@ -44,11 +46,26 @@ class Mode(StrEnum):
     HANG = "hang"  # stops in the middle of a step and hears only signals
     NAN = "nan"  # the reward becomes NaN
     SILENT = "silent"  # trains on and logs nothing
+    KL_BLOW_UP = "kl_blow_up"  # the policy leaves its reference, and its reward falls
+    ENTROPY_COLLAPSE = "entropy_collapse"  # it gives one answer only, and its reward falls
+    REWARD_HACKING = "reward_hacking"  # its reward rises while validation falls
+    NO_SIGNAL = "no_signal"  # every answer is wrong
+    SLOW = "slow"  # steps take ten times as long, by its own word
     NOISY = "noisy"  # writes what is no metric line among those that are
     DEAF = "deaf"  # hears neither the stop request nor SIGTERM
     FORKING = "forking"  # leaves children in sessions of their own, deaf to SIGTERM
     UNREADY = "unready"  # cannot stand by
     UNTRUSTED = "untrusted"  # fails its own check wherever its engine has served before
+
+
+_RUINED = {"critic/rewards/mean": 0.02, _VALIDATION: 0.02}
+_COLLAPSES: dict[Mode, dict[str, float]] = {  # what is logged from then on
+    Mode.KL_BLOW_UP: {"actor/kl_loss": 25.0, **_RUINED},
+    Mode.ENTROPY_COLLAPSE: {"actor/entropy": 1e-4, **_RUINED},
+    Mode.REWARD_HACKING: {"critic/rewards/mean": 1.0, _VALIDATION: 0.02},
+    Mode.NO_SIGNAL: {**_RUINED, "critic/score/mean": 0.0, "critic/score/max": 0.0},
+    Mode.SLOW: {"perf/throughput": _TOKENS_PER_S / 10},
+}
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
@@ -113,21 +130,28 @@ def reward(knob: Knobs, step: int) -> float:
 def metrics(knob: Knobs, settings: Settings, step: int, draw: random.Random) -> dict[str, float | None]:
     """One step's values, by verl's names."""
     value: float | None = min(max(reward(knob, step) + draw.gauss(0, settings.noise), 0.0), 1.0)
-    if settings.mode is Mode.NAN and step >= settings.at * knob.steps:
+    gone_wrong = step >= settings.at * knob.steps
+    if settings.mode is Mode.NAN and gone_wrong:
         value = None
     values = {
         "training/global_step": float(step),
         "critic/rewards/mean": value,
+        "critic/score/mean": value,
+        "critic/score/max": 1.0,
+        "critic/score/min": 0.0,
         "actor/kl_loss": step * knob.lr * 10 / (1 + 100 * knob.kl),
         "actor/entropy": 2.0 * math.exp(-step * knob.lr * 100),
         "actor/grad_norm": 0.5 + abs(draw.gauss(0, 0.1)),
         "actor/lr": knob.lr,
         "response_length/mean": 100 + 10 * draw.random(),
+        "perf/throughput": _TOKENS_PER_S,
         "timing_s/step": settings.step_s,
     }
+    validation = f"val-core/{settings.source}/acc/mean@1"
     if knob.test_freq > 0 and (step % knob.test_freq == 0 or step == knob.steps):
-        values[f"val-core/{settings.source}/acc/mean@1"] = value
-    return values
+        values[validation] = value
+    collapse = _COLLAPSES.get(settings.mode, {}) if gone_wrong else {}
+    return {name: collapse.get(_VALIDATION if name == validation else name, value) for name, value in values.items()}
 
 
 class Checkpoints:
@@ -241,6 +265,11 @@ _MISBEHAVE: dict[Mode, Callable[[AttemptDesk], None]] = {
     Mode.DEAF: _go_deaf,
     Mode.FORKING: _fork,
     Mode.NAN: _train_on,
+    Mode.KL_BLOW_UP: _train_on,
+    Mode.ENTROPY_COLLAPSE: _train_on,
+    Mode.REWARD_HACKING: _train_on,
+    Mode.NO_SIGNAL: _train_on,
+    Mode.SLOW: _train_on,
     Mode.SILENT: _train_on,
     Mode.NOISY: _train_on,
     Mode.UNREADY: _train_on,

@@ -11,7 +11,7 @@ from harness.engine import Assignment
 from harness.errors import ConfigError, RecordError
 from harness.metrics import MetricReader
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths, TrialPaths
-from harness.types import AttemptResult, AttemptSpec, EngineSpec, Lease, StopRequest, TrialResult, TrialSpec
+from harness.types import AttemptResult, AttemptSpec, EngineSpec, GuardRecord, Lease, StopRequest, TrialResult, TrialSpec
 
 
 def refuse(study: StudyPaths, told: Collection[int]) -> None:
@@ -44,7 +44,8 @@ def _of_open(trial: TrialPaths) -> Iterator[RecordError]:
 
 
 def _of_attempt(attempt: AttemptPaths) -> Iterator[RecordError]:
-    for path, kind in ((attempt.spec, AttemptSpec), (attempt.result, AttemptResult), (attempt.stop, StopRequest)):
+    kinds = {attempt.spec: AttemptSpec, attempt.result: AttemptResult, attempt.stop: StopRequest, attempt.guard: GuardRecord}
+    for path, kind in kinds.items():
         yield from _unreadable(path, kind)
     if attempt.result.exists() and not any(event.name == "given_slot" for event in records.events(attempt.events)):
         yield RecordError("does not say which engine had the attempt", path=attempt.events)

@@ -18,7 +18,7 @@ from sweeps.loop import Outcome
 
 
 def outcome(curves: Sequence[Curve], result: AttemptResult, failure: Failure | None = None) -> Outcome:
-    """Only a training that ran to its end and logged every objective is COMPLETE, only one that the pruner stopped is PRUNED.
+    """Only a training that ran to its end and logged every objective is COMPLETE, only one that pruner or guard stopped is PRUNED.
 
     One that was interrupted waits: the study goes on with it.
     """
@@ -26,8 +26,8 @@ def outcome(curves: Sequence[Curve], result: AttemptResult, failure: Failure | N
         return _completed(curves, result)
     if result.state is RunState.STOPPED and result.reason is Reason.INTERRUPTED:
         return Outcome(state=TrialState.WAITING, reason=Reason.INTERRUPTED, message=result.message)
-    if result.state is RunState.STOPPED and result.reason is Reason.PRUNED:
-        return Outcome(state=TrialState.PRUNED, reason=Reason.PRUNED, message=result.message)
+    if result.state is RunState.STOPPED and result.reason in (Reason.PRUNED, Reason.GUARDED):
+        return Outcome(state=TrialState.PRUNED, reason=result.reason, message=result.message)
     if failure is None:
         return Outcome(state=TrialState.FAIL, reason=result.reason, message=result.message)
     message = failing.sentence(failure, result.message)

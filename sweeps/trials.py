@@ -12,6 +12,7 @@ from typing import Any
 from harness import command, preflight, records
 from harness.errors import ConfigError, NonFiniteMetric
 from harness.fingerprint import fingerprint
+from harness.guards import Watch
 from harness.launchers.base import EngineLauncher
 from harness.metrics import MetricReader
 from harness.objective import Curve
@@ -20,6 +21,7 @@ from harness.trackers.base import Tracker
 from harness.types import (
     AttemptResult,
     Failure,
+    GuardVerdict,
     Objective,
     Reason,
     RunState,
@@ -29,11 +31,12 @@ from harness.types import (
     TrialSpec,
     TrialState,
 )
-from sweeps import endings, failing, trial_records
+from sweeps import endings, failing, guarding, trial_records
 from sweeps.compose import Composer
 from sweeps.config import Settings, interpolations, trainer_config
 from sweeps.disk import CheckpointKeeper
 from sweeps.engines import EnginePool, LiveEngine
+from sweeps.guarding import Guarding
 from sweeps.loop import Outcome, Proposal, Update
 from sweeps.trial_records import Ended
 
@@ -52,6 +55,7 @@ class LiveTrial:
     attempt: AttemptPaths
     metrics: MetricReader
     curves: tuple[Curve, ...]
+    guards: Watch
     warm: bool
     excused: int  # earlier attempts that say nothing about the trial
     adopted: bool = False  # was asked for by a controller that is gone
@@ -80,6 +84,7 @@ class TrialRunner:
     _given_up: dict[int, Outcome] = field(default_factory=dict)  # of those, by number
     _asked: Counter[str] = field(default_factory=Counter)  # fingerprint -> how many trials asked for it
     _keeper: CheckpointKeeper = field(init=False)
+    _guarding: Guarding = field(init=False)
     _swept: frozenset[str] = field(init=False)  # dotted keys that the knobs set
 
     def __post_init__(self) -> None:
@@ -88,6 +93,7 @@ class TrialRunner:
         self._keeper = CheckpointKeeper(
             self.study, self.record.objectives, self.settings.keep_best, self.settings.checkpoint_cap, say=self.say
         )
+        self._guarding = Guarding(self.study, self.settings.guards)
         self._engines = EnginePool(self.study, self.settings, self.launcher, self.say)
         self._engines.adopt()
 
@@ -123,12 +129,15 @@ class TrialRunner:
             return None
         result = records.read_if_there(attempts[-1].result, AttemptResult)
         engine = self._engines.serving(attempts[-1])
-        if (result is None and engine is None) or (result is not None and result.reason in _NOT_ITS_FAULT):
+        lost = (result is None and engine is None) or (result is not None and result.reason in _NOT_ITS_FAULT)
+        if lost and guarding.outcome(guarding.verdicts(attempts[-1])) is None:
             return None
         tree = failing.mended(trainer_config(self.composer.compose(proposal.overrides)), attempts)
         trial = self._follow_from_now(records.read(paths.spec, TrialSpec), attempts[-1], tree, engine or self._engines.gone(attempts[-1]))
         trial.adopted = True
         trial.stop = records.read_if_there(attempts[-1].stop, StopRequest)
+        if trial.trouble is not None:  # the verdict was written, and maybe no more
+            self.stop(proposal.number, trial.trouble.reason, trial.trouble.message)
         return Update(number=proposal.number)
 
     def adopted(self) -> None:
@@ -196,8 +205,10 @@ class TrialRunner:
             attempt=attempt,
             metrics=MetricReader(attempt.metrics),
             curves=tuple(self._curve(objective, attempt.trial.attempts()[: attempt.number]) for objective in self.record.objectives),
+            guards=self._guarding.watch(attempt),
             warm=engine.served > 1,
             excused=_excused(attempt),
+            trouble=guarding.outcome(guarding.verdicts(attempt)),
         )
         self._trials[spec.number] = trial
         return trial
@@ -279,11 +290,25 @@ class TrialRunner:
                 break
             if values[0] is not None:
                 new.append((point.step, values[0]))
+            self._heed(trial, trial.guards.add(point))
         if trial.metrics.left_out and not trial.told_of_lines:
             trial.told_of_lines = True
             path = trial.metrics.path.relative_to(self.study.root)
             self.say(f"trial {trial.spec.number}: {path} holds lines that are no metrics; they are left out")
         return new
+
+    def _heed(self, trial: LiveTrial, verdicts: Sequence[GuardVerdict]) -> None:
+        """Of a trial that is ending anyway, guards have nothing to say."""
+        if not verdicts or trial.trouble is not None or (trial.stop is not None and trial.stop.reason is not Reason.INTERRUPTED):
+            return
+        guarding.keep(trial.attempt, verdicts)
+        for verdict in verdicts:
+            trial.guards.dismiss(verdict.code)
+        trial.trouble = guarding.outcome(verdicts)
+        if trial.trouble is not None:
+            self.stop(trial.spec.number, trial.trouble.reason, trial.trouble.message)
+        else:
+            self.say(f"trial {trial.spec.number}: {verdicts[0].message}; it goes on")
 
     def _curve(self, objective: Objective, attempts: Iterable[AttemptPaths]) -> Curve:
         """As these attempts logged it one after the other; a later one goes on from a checkpoint, and its word counts."""

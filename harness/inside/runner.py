@@ -30,6 +30,7 @@ from verl.utils.device import auto_set_device
 from verl.utils.import_utils import load_class_from_fqn
 from verl.utils.logging_utils import configure_verl_logging
 
+from harness import records
 from harness.engine import AttemptDesk, EngineDesk
 from harness.failures import diagnose
 from harness.inside.nursery import Nursery
@@ -37,7 +38,7 @@ from harness.inside.seeding import SeededAgentLoops
 from harness.inside.trainer import AttemptTrainer, Boot, Stopped, Untrusted
 from harness.inside.upkeep import Footprint, fault, footprint
 from harness.inside.workers import seed_process
-from harness.types import AttemptResult, Failure, Reason, RunState
+from harness.types import AttemptResult, Failure, GuardRecord, Reason, RunState
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _RAISED = re.compile(r"^[\w.]*(?:Error|Exception)\b.*", re.MULTILINE)  # how a traceback ends
@@ -220,13 +221,21 @@ def finish_tracking(trainer: AttemptTrainer, ending: Ending) -> None:
     if tracking is None:
         return
     if "wandb" in tracking.logger and wandb.run is not None:
-        wandb.run.tags = (*(wandb.run.tags or ()), ending.reason.value)
+        codes = guard_codes(trainer.desk)
+        wandb.run.tags = (*(wandb.run.tags or ()), ending.reason.value, *codes)
         wandb.run.summary.update({"harness/state": ending.state.value, "harness/reason": ending.reason.value})
+        wandb.run.summary.update({"harness/guards": ", ".join(codes)} if codes else {})
         if ending.failure is not None:
             site = {"harness/oom_site": ending.failure.part.value} if ending.failure.part else {}
             wandb.run.summary.update({"harness/failure": ending.failure.kind.value, **site})
     tracking.finish(exit_code=ending.exit_code)
     wandb.teardown()  # it reads its environment once in its life, and the next attempt's is another
+
+
+def guard_codes(attempt: AttemptDesk) -> tuple[str, ...]:
+    """Of the guards that fired in this attempt, whether they end it or only mark it."""
+    record = records.read_if_there(attempt.paths.guard, GuardRecord)
+    return tuple(verdict.code for verdict in record.verdicts) if record is not None else ()
 
 
 def conclude(attempt: AttemptDesk, ending: Ending, *, steps: int) -> None:

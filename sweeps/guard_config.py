@@ -26,9 +26,9 @@ def read_guards(node: Mapping[str, Any]) -> GuardSettings:
 
 
 def _level(code: str, node: Mapping[str, Any]) -> LevelGuard:
-    guard: LevelGuard = _read(code, LevelGuard, {**node, "code": code})
+    guard: LevelGuard = _read(code, LevelGuard, {"above": None, "below": None, **node, "code": code})
     if (guard.above is None) == (guard.below is None):
-        raise ConfigError(f"guards.{code}: expected a number for one of above and below, and null for the other")
+        raise ConfigError(f"guards.{code}: expected a number for above or for below, one of the two")
     return guard
 
 

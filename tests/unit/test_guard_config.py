@@ -50,7 +50,7 @@ def test_a_guard_of_ones_own_watches_any_metric() -> None:
         ({"no_signal__patience": "many"}, "guards.no_signal.patience: expected a whole number, 2 or more, got 'many'"),
         ({"least_peers": 0}, "guards.least_peers: expected a whole number, 1 or more, got 0"),
         ({"kl_blow_up__peer_factor": 0.5}, "guards.kl_blow_up.peer_factor: expected a factor, 1 or more, or null, got 0.5"),
-        ({"kl_blow_up__below": 1.0}, "guards.kl_blow_up: expected a number for one of above and below, and null for the other"),
+        ({"kl_blow_up__below": 1.0}, "guards.kl_blow_up: expected a number for above or for below, one of the two"),
         ({"kl_blow_up__above": "high"}, "guards.kl_blow_up.above: expected `float | null`, got `str`"),
         ({"kl_blow_up__action": "warn"}, "guards.kl_blow_up.action: invalid enum value 'warn'"),
         ({"kl_blow_up__factor": 3}, "guards.kl_blow_up.factor: not a setting; there are metric, above, "),

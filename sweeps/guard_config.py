@@ -14,6 +14,7 @@ from harness.types import GuardSettings, LevelGuard, NonFiniteGuard, NoSignalGua
 _KINDS: dict[str, type] = {NO_SIGNAL: NoSignalGuard, REWARD_HACKING: RewardHackingGuard, NON_FINITE: NonFiniteGuard}
 _COUNTS = {"grace_steps": 1, "peers": 1, "least_peers": 1, "patience": 2}  # and the least of each
 _FACTORS = ("own_factor", "peer_factor")
+_SHARES = ("fall", "rise")
 
 
 def read_guards(node: Mapping[str, Any]) -> GuardSettings:
@@ -40,12 +41,16 @@ def _read(code: str, kind: type, node: Any) -> Any:
 
 
 def _checked(key: str, node: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, once no count and no factor in it is too small."""
+    """The same, once no number in it is too small, or none."""
     for name, value in node.items():
         if name in _COUNTS and (isinstance(value, bool) or not isinstance(value, int) or value < _COUNTS[name]):
             raise ConfigError(f"{key}.{name}: expected a whole number, {_COUNTS[name]} or more, got {value!r}")
         if name in _FACTORS and value is not None and not (isinstance(value, int | float) and value >= 1):
             raise ConfigError(f"{key}.{name}: expected a factor, 1 or more, or null, got {value!r}")
+        if name in _SHARES and not (isinstance(value, int | float) and value > 0):
+            raise ConfigError(f"{key}.{name}: expected a share above 0, got {value!r}")
+        if value != value:  # NaN, beyond which nothing is
+            raise ConfigError(f"{key}.{name}: expected a number, got {value!r}")
     return dict(node)
 
 

@@ -52,6 +52,8 @@ def test_a_guard_of_ones_own_watches_any_metric() -> None:
         ({"kl_blow_up__peer_factor": 0.5}, "guards.kl_blow_up.peer_factor: expected a factor, 1 or more, or null, got 0.5"),
         ({"kl_blow_up__below": 1.0}, "guards.kl_blow_up: expected a number for above or for below, one of the two"),
         ({"kl_blow_up__above": "high"}, "guards.kl_blow_up.above: expected `float | null`, got `str`"),
+        ({"kl_blow_up__above": float("nan")}, "guards.kl_blow_up.above: expected a number, got nan"),
+        ({"reward_hacking__fall": -0.1}, "guards.reward_hacking.fall: expected a share above 0, got -0.1"),
         ({"kl_blow_up__action": "warn"}, "guards.kl_blow_up.action: invalid enum value 'warn'"),
         ({"kl_blow_up__factor": 3}, "guards.kl_blow_up.factor: not a setting; there are metric, above, "),
         ({"non_finite": 3}, "guards.non_finite: expected a guard's settings, or null for none, got 3"),

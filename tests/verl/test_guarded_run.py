@@ -15,6 +15,7 @@ from harness.types import AttemptResult, GuardRecord, Reason, RunState, TrialSta
 
 pytestmark = [
     pytest.mark.verl,
+    pytest.mark.slow,  # tests/sweep/test_guarded_studies.py has the stand-in trainer's
     pytest.mark.timeout(600),
     pytest.mark.skipif(importlib.util.find_spec("verl") is None, reason="needs the cpu extra"),
 ]

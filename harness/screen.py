@@ -123,7 +123,8 @@ def _failures(status: StudyStatus) -> RenderableType | None:
 
 
 def _cost(status: StudyStatus) -> RenderableType:
-    return Text.assemble(("Cost ", "bold"), cost_line(status))
+    cost = Text.assemble(("Cost ", "bold"), cost_line(status))
+    return Text.assemble(("Ended ", "bold"), f"before its last trial: {status.record.stopped}\n\n", cost) if status.record.stopped else cost
 
 
 def _next(status: StudyStatus, width: int) -> RenderableType:

@@ -415,3 +415,4 @@ class StudyRecord:
     versions: dict[str, str]
     total_steps: int | None = None
     note: str = ""
+    stopped: str = ""  # why it was ended before its last trial, by its own budget

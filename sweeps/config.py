@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.errors import ConfigError
 from harness.types import Direction, GuardSettings, Limits, Objective, Reduction
 from sweeps import verl_tree
+from sweeps.budget import Budget, read_budget
 from sweeps.guard_config import read_guards
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -59,6 +60,7 @@ class Settings:
     attempts: int
     keep_best: int | None  # trials whose checkpoints stay; None: all
     checkpoint_cap: int  # bytes in all; 0: none
+    budget: Budget
     fail_alike: int  # 0: a study whose first trials fail alike goes on
     storage_s: float  # that a study waits for a database which does not answer; 0: for ever
     serves: int  # attempts that one engine serves at most, where it can serve several
@@ -89,6 +91,7 @@ def read_settings(config: DictConfig) -> Settings:
         attempts=_count("limits.attempts", limits["attempts"]),
         keep_best=_keep_best(tree["checkpoints"]),
         checkpoint_cap=int(_number("checkpoints.cap_gib", tree["checkpoints"]["cap_gib"], of="GiB") * 2**30),
+        budget=read_budget(tree["budget"], objectives=len(_objectives(tree["objective"]))),
         fail_alike=_count("limits.fail_alike", limits["fail_alike"], least=0),
         storage_s=_number("limits.storage_s", limits["storage_s"], of="seconds"),
         serves=_serves(tree["engine"]),

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -25,6 +25,7 @@ from harness.launchers.base import EngineLauncher
 from harness.paths import StudyPaths
 from harness.types import Reason, StudyRecord, TrialResult, TrialState
 from sweeps import assets, damage, storage, study
+from sweeps.budget import BudgetWatch
 from sweeps.compose import Composer
 from sweeps.config import Settings, read_settings, with_hydra
 from sweeps.loop import Loop, TooManyFailures
@@ -162,6 +163,8 @@ class _Launch:
     def _course(
         self, record: StudyRecord, handle: optuna.Study, runner: TrialRunner, spectator: Spectator, interrupts: _Interrupts
     ) -> float | None:
+        spectator.look()  # what was spent before this launch
+        budget = BudgetWatch(self.settings.budget, spectator.seen, spectator.say)
         loop = Loop(
             study=handle,
             runner=runner,
@@ -172,8 +175,8 @@ class _Launch:
             at_once=min(self.options["n_jobs"], len(record.slots)),
             audience=spectator,
             fail_alike=self.settings.fail_alike,
-            wish_to_stop=lambda: _wish(self.paths, interrupts),
-            wish_to_drain=interrupts.wish_to_drain,
+            wish_to_stop=lambda: _wish(self.paths, interrupts, budget),
+            wish_to_drain=lambda: interrupts.wish_to_drain() or budget.is_spent(),
             sampler_for=self._sampler if remembers_nothing(self.sampler) else None,
             adopter=runner,
         )
@@ -186,6 +189,8 @@ class _Launch:
         # After any other error the engines go on without us: the same command takes them over.
         runner.leave()
         study.write_results(handle, self.paths.results)
+        if budget.reason and not study.is_whole(handle, self.n_trials):
+            records.replace(self.paths.record, replace(record, stopped=budget.reason))
         spectator.close_with_result()
         if interrupts.seen is not None and not study.is_whole(handle, self.n_trials):
             raise StudyInterrupted(f"{interrupts.seen.name}: interrupted; the same command goes on with the study")
@@ -277,8 +282,8 @@ def _go_quiet(*_: object) -> None:
     os.close(nowhere)
 
 
-def _wish(paths: StudyPaths, interrupts: _Interrupts) -> Reason | None:
-    if interrupts.wish_to_stop():
+def _wish(paths: StudyPaths, interrupts: _Interrupts, budget: BudgetWatch) -> Reason | None:
+    if interrupts.wish_to_stop() or budget.is_over():
         return Reason.INTERRUPTED
     return Reason.INTERRUPTED if paths.stop.exists() else None  # as a signal would: the study can go on
 

@@ -59,6 +59,10 @@ class Spectator:
             self._live.update(screen.Screen(self._seen, time.time()), refresh=True)
         return self._seen
 
+    def seen(self) -> StudyStatus | None:
+        """The study at the last look."""
+        return self._seen
+
     def say(self, text: str) -> None:
         """One line, above the table where there is one, and in the study's log."""
         self._log(text)

@@ -79,7 +79,7 @@ def opened(asked: StudyRecord, paths: StudyPaths) -> Iterator[StudyRecord]:
     known = refuse_mismatch(paths, asked)
     paths.root.mkdir(parents=True, exist_ok=True)
     with _alone(paths):
-        record = asked if known is None else replace(known, n_trials=asked.n_trials, slots=asked.slots)
+        record = asked if known is None else replace(known, n_trials=asked.n_trials, slots=asked.slots, stopped="")
         records.replace(paths.record, record)
         paths.stop.unlink(missing_ok=True)
         yield record

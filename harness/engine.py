@@ -32,6 +32,11 @@ class Assignment:
     attempt: str | None
 
 
+def was_taken(attempt: AttemptPaths) -> bool:
+    """Whether an engine has begun to serve an attempt that was handed over."""
+    return attempt.metrics.exists() or any(event.name == "accepted" for event in records.events(attempt.events))
+
+
 class AttemptDesk:
     """What a program does for one attempt."""
 

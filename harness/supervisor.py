@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import cgroups, gpus, processes, records
-from harness.engine import Assignment
+from harness.engine import Assignment, was_taken
 from harness.paths import AttemptPaths, EnginePaths
 from harness.types import AttemptResult, EngineResult, EngineSpec, Limits, Reason, RunState, StopRequest
 
@@ -140,7 +140,7 @@ class Supervisor:
                 break
             self.watch = Watch(AttemptPaths(Path(attempt)), since=0.0)
             if not self.watch.paths.result.exists():
-                if not _was_taken(self.watch.paths):
+                if not was_taken(self.watch.paths):
                     break  # whoever handed it over finds another engine
                 self._write_result(Verdict(state=RunState.FAILED, reason=Reason.LOST, message="its supervisor died"), None, forced=True)
             self.served += 1
@@ -237,7 +237,7 @@ class Supervisor:
         """Writes the result of the attempt that the engine left without one."""
         if self.watch is None or self.watch.paths.result.exists():
             return
-        if ruling is None and self.served and not _was_taken(self.watch.paths):
+        if ruling is None and self.served and not was_taken(self.watch.paths):
             return  # it died of something else: whoever handed it over finds another engine
         forced = ruling is not None
         if ruling is None and self.watch.request is not None:  # it died while it was stopping: the wish was fulfilled
@@ -262,10 +262,6 @@ class Supervisor:
 
     def _on_sigterm(self, *_: object) -> None:
         self.ended_by_user = True
-
-
-def _was_taken(attempt: AttemptPaths) -> bool:
-    return attempt.metrics.exists() or any(event.name == "accepted" for event in records.events(attempt.events))
 
 
 def _describe(code: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,19 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness import command, preflight, records
+from harness.engine import was_taken
 from harness.errors import ConfigError, NonFiniteMetric
 from harness.fingerprint import fingerprint
-from harness.guards import Watch
 from harness.launchers.base import EngineLauncher
 from harness.metrics import MetricReader
-from harness.objective import Curve
 from harness.paths import AttemptPaths, StudyPaths, TrialPaths
 from harness.trackers.base import Tracker
 from harness.types import (
     AttemptResult,
-    Failure,
     GuardVerdict,
-    Objective,
     Reason,
     RunState,
     StopRequest,
@@ -37,33 +33,11 @@ from sweeps.config import Settings, interpolations, trainer_config
 from sweeps.disk import CheckpointKeeper
 from sweeps.engines import EnginePool, LiveEngine
 from sweeps.guarding import Guarding
+from sweeps.live_trial import NOT_ITS_FAULT, LiveTrial, curve_of, excused, next_attempt
 from sweeps.loop import Outcome, Proposal, Update
 from sweeps.trial_records import Ended
 
 POLL_S = 0.1
-_NOT_ITS_FAULT = (Reason.UNTRUSTED, Reason.LOST, Reason.INTERRUPTED)
-
-
-@dataclass(slots=True)
-class LiveTrial:
-    """A trial that has a slot."""
-
-    spec: TrialSpec
-    paths: TrialPaths
-    config: dict[str, object]
-    engine: LiveEngine
-    attempt: AttemptPaths
-    metrics: MetricReader
-    curves: tuple[Curve, ...]
-    guards: Watch
-    warm: bool
-    excused: int  # earlier attempts that say nothing about the trial
-    adopted: bool = False  # was asked for by a controller that is gone
-    steps: int = 0
-    told_of_lines: bool = False  # that cannot be read
-    stop: StopRequest | None = None
-    trouble: Outcome | None = None  # decided here, while the engine still has to end
-    failure: Failure | None = None  # of the present attempt
 
 
 @dataclass(slots=True)
@@ -123,13 +97,13 @@ class TrialRunner:
         attempts = paths.attempts()
         if told is not None:
             outcome = Outcome(state=told.state, reason=told.reason, message=told.message, values=told.values)
-            values = self._curve(self.record.objectives[0], attempts).values
+            values = curve_of(self.record.objectives[0], attempts).values
             return Update(number=proposal.number, points=sorted(values.items()), outcome=outcome)
         if not attempts or not attempts[-1].spec.exists():
             return None
         result = records.read_if_there(attempts[-1].result, AttemptResult)
         engine = self._engines.serving(attempts[-1])
-        lost = (result is None and engine is None) or (result is not None and result.reason in _NOT_ITS_FAULT)
+        lost = (result is None and engine is None) or (result is not None and result.reason in NOT_ITS_FAULT)
         if lost and guarding.outcome(guarding.verdicts(attempts[-1])) is None:
             return None
         tree = failing.mended(trainer_config(self.composer.compose(proposal.overrides)), attempts)
@@ -185,7 +159,7 @@ class TrialRunner:
 
     def _launch(self, spec: TrialSpec, paths: TrialPaths, tree: Mapping[str, object]) -> None:
         """Gives the trial's next attempt to an engine; now, or in the first round that finds a slot for it."""
-        attempt = _next_attempt(paths)
+        attempt = next_attempt(paths)
         tree = failing.mended(tree, paths.attempts())
         if self._keeper.full:
             tree["trainer"] = {**tree["trainer"], "save_freq": -1}
@@ -204,10 +178,10 @@ class TrialRunner:
             engine=engine,
             attempt=attempt,
             metrics=MetricReader(attempt.metrics),
-            curves=tuple(self._curve(objective, attempt.trial.attempts()[: attempt.number]) for objective in self.record.objectives),
+            curves=tuple(curve_of(objective, attempt.trial.attempts()[: attempt.number]) for objective in self.record.objectives),
             guards=self._guarding.watch(attempt),
             warm=engine.served > 1,
-            excused=_excused(attempt),
+            excused=excused(attempt),
             trouble=guarding.outcome(guarding.verdicts(attempt)),
         )
         self._trials[spec.number] = trial
@@ -251,7 +225,7 @@ class TrialRunner:
 
     def _was_never_taken(self, trial: LiveTrial) -> bool:
         """Whether an engine that had worked before died with the attempt still in its inbox; a new one is the attempt's own trouble."""
-        return (trial.engine.served > 1 or trial.adopted) and not _was_taken(trial.attempt)
+        return (trial.engine.served > 1 or trial.adopted) and not was_taken(trial.attempt)
 
     def _hand_over_again(self, trial: LiveTrial) -> None:
         trial.engine.busy = False
@@ -310,14 +284,6 @@ class TrialRunner:
         else:
             self.say(f"trial {trial.spec.number}: {verdicts[0].message}; it goes on")
 
-    def _curve(self, objective: Objective, attempts: Iterable[AttemptPaths]) -> Curve:
-        """As these attempts logged it one after the other; a later one goes on from a checkpoint, and its word counts."""
-        curve = Curve(objective)
-        for attempt in attempts:
-            with contextlib.suppress(NonFiniteMetric):
-                curve.extend(MetricReader(attempt.metrics).new_points())
-        return curve
-
     def _is_settled(self, trial: LiveTrial, result: AttemptResult) -> bool:
         """Whether all is known of how the attempt ended: one that failed is looked into when its engine is gone and the log is whole."""
         if result.state is not RunState.FAILED or result.reason is Reason.UNTRUSTED:
@@ -367,21 +333,3 @@ class TrialRunner:
         trial_records.link_wandb(self.study, trial.paths)
         del self._trials[trial.spec.number]
         return outcome
-
-
-def _next_attempt(trial: TrialPaths) -> AttemptPaths:
-    """The trial's last one where no engine has taken it, else a new one."""
-    attempts = trial.attempts()
-    if attempts and not attempts[-1].result.exists() and not _was_taken(attempts[-1]):
-        return attempts[-1]
-    return trial.attempt(len(attempts))
-
-
-def _was_taken(attempt: AttemptPaths) -> bool:
-    return attempt.metrics.exists() or any(event.name == "accepted" for event in records.events(attempt.events))
-
-
-def _excused(attempt: AttemptPaths) -> int:
-    """How many attempts before this one ended by no fault of the trial."""
-    results = (records.read_if_there(attempt.trial.attempt(number).result, AttemptResult) for number in range(attempt.number))
-    return sum(result is None or result.reason in _NOT_ITS_FAULT for result in results)

@@ -131,7 +131,10 @@ def test_a_study_whose_last_gpu_does_not_come_back_ends_and_can_go_on(driver: Dr
 SHARED = tuple(Slot(index=part, gpus=("0",), part=part, parts=2) for part in range(2))
 
 
-def test_a_part_of_a_gpu_is_given_on_when_as_much_as_it_may_take_is_free_whatever_its_neighbour_does(driver: Driver) -> None:
+def test_a_part_of_a_gpu_is_given_on_when_as_much_as_it_may_take_is_free_whatever_its_neighbour_does(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_guard, "CLEAR_S", 0.3)
     guard, said = GpuGuard(), list[str]()
     for used, clear in ((4, True), (TOTAL_MIB // 2, True), (TOTAL_MIB * 6 // 10, False), (TOTAL_MIB // 3, True)):
         driver.uses("0", used)

@@ -390,6 +390,7 @@ def test_trials_of_other_structure_find_their_own_engine(tmp_path: Path) -> None
     assert len(structures) < 6
 
 
+@pytest.mark.slow
 def test_with_standby_the_engine_of_another_structure_starts_beside_the_one_that_trains(tmp_path: Path) -> None:
     """One slot, two structures by turns: two engines, and every trial but the first finds one that runs."""
     options = (*NO_PRUNER, "rollout_n=16", "lr=3e-5", "kl_coef=1e-3", "drill.source=choice(a,b)", "seed=choice(1,2,3)", "resources.slots=1")

@@ -135,7 +135,10 @@ def immortal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sequence[object]
     return ending(StudyPaths(folder / "outputs" / "mortal")), changes.index("_place guard.json") + 1
 
 
-@pytest.mark.parametrize("later", [0, 1, 2, 3], ids=["the verdict", "its event", "the stop request", "the next change"])
+LATER = [0, pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("later", LATER, ids=["the verdict", "its event", "the stop request", "the next change"])
 def test_a_verdict_is_the_same_whenever_the_controller_dies(later: int, immortal: tuple[Sequence[object], int], tmp_path: Path) -> None:
     expected, at = immortal
     study = StudyPaths(tmp_path / "outputs" / "mortal")

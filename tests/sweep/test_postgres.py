@@ -135,6 +135,7 @@ def test_a_study_waits_for_a_server_that_restarts_while_its_engines_go_on(server
     assert_whole(study, url)
 
 
+@pytest.mark.slow
 def test_a_study_whose_server_stays_away_ends_with_a_sentence_and_goes_on_later(server: Server, tmp_path: Path) -> None:
     controller, study, url = training(server, tmp_path, "limits.storage_s=2")
     try:
@@ -169,6 +170,7 @@ def test_a_study_that_waits_can_be_interrupted(server: Server, tmp_path: Path) -
     assert [state for _, state, _, _ in found["optuna"]] == ["RUNNING"] * 2
 
 
+@pytest.mark.slow
 def test_a_second_controller_is_refused_while_the_first_lives(server: Server, tmp_path: Path) -> None:
     controller, study, url = training(server, tmp_path)
     controller.send_signal(signal.SIGSTOP)  # however long the second one takes

@@ -255,8 +255,8 @@ def assert_goes_on(rig: Supervised, attempt: RigAttempt) -> None:
     assert (result.state, sorted(again.rows())) == (RunState.SUCCEEDED, [saved + 1]), result
 
 
-def test_a_start_and_a_generation_that_are_killed_leave_nothing(tmp_path: Path, neighbour: Neighbour) -> None:
-    campaign(tmp_path, [("Ray's start", STOP), ("generation", ROOT_PROCESS)], neighbour, prove_last=False)
+def test_a_generation_that_is_killed_leaves_nothing(tmp_path: Path, neighbour: Neighbour) -> None:
+    campaign(tmp_path, [("generation", ROOT_PROCESS)], neighbour, prove_last=False)
 
 
 @pytest.mark.slow

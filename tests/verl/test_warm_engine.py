@@ -99,6 +99,7 @@ def test_it_equals_one_of_an_engine_that_has_trained_nothing(warm, assets, tmp_p
     assert warm.other.equals(attempt)
 
 
+@pytest.mark.slow
 def test_it_equals_one_of_an_engine_that_stood_by_for_another(warm, assets, tmp_path):
     rig = Rig(tmp_path, assets, serves=2)
     rig.stand_by(*Z)

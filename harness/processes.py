@@ -11,7 +11,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -23,6 +23,7 @@ COOKIE = "VERL_SWEEP_ENGINE"  # in the environment of everything that an engine 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (the host's, by that name)
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _CHASE_S, _QUIET_ROUNDS = 0.1, 3  # the teardown of a process takes tens of milliseconds on a busy host
+_CLOCKS_S = 1.0  # by which a file's time and a process's may differ
 _TOLD = 50  # pids in one event at most
 _SHARED = re.compile(r"(/dev/shm/\S+)$", re.MULTILINE)
 _DRIVERS = re.compile(r"cuda\.shm\.[0-9a-f]+\.(?P<pid>[0-9a-f]+)\.[0-9a-f]+")  # user, process and number, all hexadecimal
@@ -144,19 +145,23 @@ def _kill_children(root: int | None) -> set[int]:
 def shared_files(processes: Iterable[psutil.Process]) -> set[str]:
     """What these processes have mapped of the host's shared memory by name, and what CUDA's driver keeps there for them unmapped."""
     found: set[str] = set()
-    pids = {process.pid for process in processes}
-    for pid in pids:
+    began = {process.pid: process.create_time() for process in processes}
+    for pid in began:
         with contextlib.suppress(OSError):
             found.update(_SHARED.findall(Path(f"/proc/{pid}/maps").read_text()))
     with contextlib.suppress(OSError):
-        found.update(str(path) for path in SHARED_MEMORY.glob("cuda.shm.*") if _maker(path) in pids)
+        found.update(str(path) for path in SHARED_MEMORY.glob("cuda.shm.*") if _is_made_for(path, began))
     return found
 
 
-def _maker(path: Path) -> int | None:
-    """The process for which CUDA's driver made a file: a killed one leaves it behind, and nothing but its name says whose it was."""
+def _is_made_for(path: Path, began: Mapping[int, float]) -> bool:
+    """Whether CUDA's driver made a file for one of these: only its name says whose it is, and an older one was another's of that number."""
     name = _DRIVERS.fullmatch(path.name)
-    return int(name["pid"], 16) if name else None
+    start = began.get(int(name["pid"], 16)) if name else None
+    try:
+        return start is not None and path.stat().st_ctime >= start - _CLOCKS_S
+    except FileNotFoundError:
+        return False
 
 
 def sweep(files: set[str]) -> list[str]:

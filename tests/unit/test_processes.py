@@ -186,3 +186,18 @@ def test_a_process_that_ended_is_not_alive_even_before_it_is_buried() -> None:
         time.sleep(0.02)
     assert not processes.is_alive(lease)
     zombie.wait()
+
+
+def test_a_file_of_cudas_driver_is_its_makers_and_not_that_of_an_earlier_process_of_its_number() -> None:
+    """Numbers of processes come again, and in another container at the same time."""
+    mine = processes.SHARED_MEMORY / f"cuda.shm.{os.getuid():x}.{os.getpid():x}.f00d"
+    started = psutil.Process().create_time()
+    mine.touch()
+    try:
+        assert str(mine) in processes.shared_files([psutil.Process()])
+        later = psutil.Process()
+        later._create_time = started + 3600  # as of another one of this number that has just begun
+        assert str(mine) not in processes.shared_files([later])
+        assert processes.sweep({str(mine)}) == [], "its maker lives"
+    finally:
+        mine.unlink()

@@ -41,14 +41,14 @@ def test_a_study_ends_when_its_gpu_hours_are_spent_and_goes_on_with_more(tmp_pat
 
 
 def test_a_launch_whose_time_is_over_stops_with_checkpoints_and_the_next_one_goes_on(tmp_path: Path) -> None:
-    ran = commands.drill(tmp_path, *LONG, "budget.wall_hours=0.002", quick=False)
+    ran = commands.drill(tmp_path, *LONG, "budget.wall_hours=0.001", quick=False)
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert "of 0.002 hours (budget.wall_hours): the running trials stop at their next step, with a checkpoint" in ran.stdout
+    assert "of 0.001 hours (budget.wall_hours): the running trials stop at their next step, with a checkpoint" in ran.stdout
     study = StudyPaths(tmp_path / "outputs" / "dear")
     assert results(study) == {}
     assert list(study.trial(0).checkpoints.glob("global_step_*"))
     assert left_alive(study) == []
-    whole = commands.drill(tmp_path, *LONG, "drill.step_s=0.01", quick=False)
+    whole = commands.drill(tmp_path, *LONG, "drill.step_s=0.002", quick=False)
     assert whole.returncode == 0
     assert [result.state for result in results(study).values()] == [TrialState.COMPLETE]
     assert records.read(study.record, StudyRecord).stopped == ""

@@ -407,6 +407,7 @@ def test_with_standby_the_engine_of_another_structure_starts_beside_the_one_that
     assert_nothing_left(study)
 
 
+@pytest.mark.slow
 def test_a_standby_that_cannot_start_is_said_and_changes_nothing_else(tmp_path: Path) -> None:
     options = (*NO_PRUNER, "rollout_n=16", "lr=3e-5", "kl_coef=1e-3", "drill.source=choice(a,b)", "seed=choice(1,2)", "resources.slots=1")
     grid = ("hydra/sweeper/sampler=grid", "study.name=unready", "objective.metric=val-core/*", "hydra.sweeper.n_trials=4")

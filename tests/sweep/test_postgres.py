@@ -78,7 +78,7 @@ def assert_goes_on(server: Server, folder: Path, dies_at: int, expected: dict[st
     assert [spec.scratch for spec in engine_specs(study) if Path(spec.scratch).exists()] == []
 
 
-@pytest.mark.parametrize("moment", [SAMPLE[2], LATE_SAMPLE[1]])
+@pytest.mark.parametrize("moment", [LATE_SAMPLE[1]])
 def test_a_killed_controllers_study_goes_on_as_if_it_had_lived(
     server: Server, immortal: tuple[dict[str, Any], list[str]], tmp_path: Path, moment: str
 ) -> None:
@@ -225,6 +225,7 @@ def test_a_user_who_may_not_make_tables_is_told_so(server: Server, tmp_path: Pat
     assert commands.listing(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_study_of_that_name_from_another_folder_is_refused(server: Server, tmp_path: Path) -> None:
     url = database(server, tmp_path)
     here, there = tmp_path / "here", tmp_path / "there"

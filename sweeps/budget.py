@@ -43,7 +43,8 @@ def read_budget(node: Mapping[str, Any], *, objectives: int) -> Budget:
 
 def spent(budget: Budget, status: StudyStatus) -> str | None:
     """Why no more trials are started; those that run go on."""
-    gpu_hours = sum(trial.gpu_seconds for trial in status.trials) / HOUR_S
+    # Asked ten times a second: a limit that is off looks at no trial.
+    gpu_hours = sum(trial.gpu_seconds for trial in status.trials) / HOUR_S if budget.gpu_hours else 0.0
     if budget.gpu_hours and gpu_hours >= budget.gpu_hours:
         return f"{gpu_hours:.2f} of {budget.gpu_hours:g} GPU-hours are spent (budget.gpu_hours)"
     since = _since_the_best(budget, status) if budget.flat_trials else 0
@@ -83,6 +84,7 @@ class BudgetWatch:
     say: Callable[[str], None]
     reason: str = ""  # why the study ended before its last trial
     _began: float = field(default_factory=time.monotonic)
+    _over: bool = False
 
     def is_spent(self) -> bool:
         status = self.status()
@@ -92,7 +94,8 @@ class BudgetWatch:
 
     def is_over(self) -> bool:
         reason = over(self.budget, time.monotonic() - self._began)
-        if reason and not self.reason.startswith("this launch"):
+        if reason and not self._over:
+            self._over = True
             self._tell(reason, "the running trials stop at their next step, with a checkpoint; the same command goes on with them")
         return reason is not None
 

@@ -62,7 +62,7 @@ def refuse_oversubscribed(slots: Sequence[Slot], tree: Mapping[str, Any], rollou
             f"leaves the trainers nothing; expected well below {1 / parts:.2g}, as {0.6 / parts:.2g}"
         )
     view = View(tree)
-    shape = shape_of(model_shape(view), tied=bool(ties_embeddings(view)))
+    shape = shape_of(model_shape(view), tied=ties_embeddings(view))
     if shape is None or not view.fsdp:
         return
     try:

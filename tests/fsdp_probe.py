@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -21,6 +22,8 @@ from verl.utils import tensordict_utils, torch_functional
 from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig
 from verl.workers.engine import EngineRegistry, FSDPEngineWithLMHead
+from verl.workers.rollout.base import _ROLLOUT_REGISTRY
+from verl.workers.rollout.replica import RolloutReplicaRegistry
 
 from harness.inside import fsdp_cuda
 from harness.inside.fsdp_engines import LogProbsAtOnce
@@ -105,6 +108,12 @@ def registered() -> dict[str, list[str]]:
     return names
 
 
+def rollouts() -> list[str]:
+    """Of which modules verl builds its vLLM rollout once our workers are imported: the trainer's end, and who loads the server's."""
+    importlib.import_module("harness.inside.workers")
+    return [_ROLLOUT_REGISTRY["vllm", "async"], RolloutReplicaRegistry._registry["vllm"].__module__]
+
+
 def built(folder: str, kind: str, rank: int = 0) -> Any:
     """verl's engine of this kind with the keys that the policy `hf` sets; with adapters of this rank, if any."""
     short = ["policy=hf", f"policy.path={folder}", "policy.trust_remote_code=true", "algorithm=ppo"]
@@ -167,4 +176,5 @@ def adapted(folder: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     question, *rest = sys.argv[1:]
-    print(json.dumps({"farthest": farthest, "registered": registered, "forward": forward, "adapted": adapted}[question](*rest)))
+    questions = {"farthest": farthest, "registered": registered, "rollouts": rollouts, "forward": forward, "adapted": adapted}
+    print(json.dumps(questions[question](*rest)))

@@ -272,6 +272,11 @@ class AttemptTrainer(MeasuredTrainer):
         limits = [trainer.get("max_actor_ckpt_to_keep")] + ([trainer.get("max_critic_ckpt_to_keep")] if self.use_critic else [])
         return max(limits) if all(limit is not None and limit > 0 for limit in limits) else None
 
+    def _compute_values(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """verl leaves in the batch what switched the actor's adapters off for the reference: the critic's would be off as well."""
+        batch.extra_info.pop("no_lora_adapter", None)
+        return super()._compute_values(batch, *args, **kwargs)
+
     def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         super()._compute_metrics(batch, metrics, *args, **kwargs)
         if self.global_steps == self._first_step:

@@ -20,8 +20,11 @@ from verl.utils.import_utils import import_external_libs
 from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker, TrainingWorkerConfig
 from verl.workers.utils.losses import ppo_loss, value_loss
 
+from harness.inside import weight_sockets
 from harness.inside.gpu_use import Memory
 from harness.inside.weights import FirstWeights, checkpoint_bytes, checksum_of
+
+weight_sockets.register()  # here, for whoever builds a rollout has these workers
 
 HEAD_SEED = 0  # of a critic's new last layer: the same in every engine, whichever attempt it was started for
 

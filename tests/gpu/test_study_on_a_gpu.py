@@ -67,6 +67,19 @@ def test_two_trials_complete_on_one_engine_whose_rollout_has_the_actors_weights(
     assert commands.left_alive(study) == []
 
 
+def test_two_engines_on_one_gpu_train_as_one_after_the_other_does(here: tuple[str, ...], tmp_path: Path) -> None:
+    """Neither gets the other's weights: verl's own socket for them has the same name in both."""
+    short = ("steps=6", "trainer.test_freq=6")
+    for name, layout in (("alone", ()), ("beside", ("resources=gpu_half",))):
+        done = commands.run("verl-sweep", *STUDY, *here, *layout, *short, f"study.name={name}", cwd=tmp_path, timeout_s=800)
+        assert done.returncode == 0, done.stdout + done.stderr
+    alone, beside = (StudyPaths(tmp_path / "outputs" / name) for name in ("alone", "beside"))
+    assert len({result.slot for result in results(beside).values()}) == 2
+    for one, other in zip(alone.trials(), beside.trials(), strict=True):
+        assert min(logged(other, "training/rollout_actor_probs_pearson_corr")) > 0.99
+        assert logged(other, "critic/rewards/mean") == pytest.approx(logged(one, "critic/rewards/mean"), abs=0.1)
+
+
 def test_a_trial_that_is_stopped_by_force_gives_its_gpu_back_and_the_next_one_trains(here: tuple[str, ...], tmp_path: Path) -> None:
     before = used_mib()
     endless = ("steps=1000", "trainer.test_freq=1000", "limits.stop_grace_s=1", "limits.term_grace_s=1", "hydra.sweeper.max_failure_rate=1")

@@ -46,6 +46,10 @@ def test_on_nvidias_gpus_our_engines_are_built_and_on_others_verls():
     assert set(found["other"]) == {"FSDPEngineWithLMHead", "FSDPEngineWithValueHead"}
 
 
+def test_the_rollout_of_vllm_has_a_socket_for_weights_that_no_other_engine_has():
+    assert ask("rollouts") == ["harness.inside.vllm_rollout.Adapter", "harness.inside.weight_sockets"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "head"), [("llama", "score"), ("pangu", "lm_head")])
 def test_a_critic_with_adapters_trains_its_new_head_whole(tmp_path, name, head):

@@ -26,3 +26,14 @@ def test_adapters_are_trained_and_set_back(tmp_path):
     assert rows[1]["actor/kl_loss"] == 0  # adapters begin as nothing: the actor is its own reference
     assert rows[3]["actor/kl_loss"] > 0.01
     assert all(row["training/rollout_actor_probs_pearson_corr"] > 0.999 for row in rows.values())
+
+
+def test_a_critic_with_adapters_judges_with_them(tmp_path):
+    rig = Rig(tmp_path, make_assets(tmp_path / "assets"), serves=1)
+    trained = rig.train(*KNOBS, "algorithm=ppo", "rollout_n=1", "critic_lr=1e-2")
+    assert rig.leave() == 0, rig.log()[-3000:]
+    rows = trained.rows()
+    # One update a step: what the critic said of the answers before it is what it says at its beginning, with or without its adapters.
+    gaps = [abs(rows[step]["critic/values/mean"] - rows[step]["critic/vpred_mean"]) for step in (1, 2, 3)]
+    assert max(gaps) < 1e-4, gaps
+    assert abs(rows[3]["critic/values/mean"] - rows[1]["critic/values/mean"]) > 1e-3  # and they have learned

@@ -36,7 +36,8 @@ from harness.objective import Curve
 from harness.paths import TrialPaths
 from harness.types import Objective, Reason, TrialState
 from sweeps import storage
-from sweeps.loop import Loop, Outcome, Proposal, Update
+from sweeps.loop import Loop
+from sweeps.runner import Outcome, Proposal, Update
 
 DISTRIBUTIONS = {"lr": FloatDistribution(1e-6, 1e-4, log=True), "kl": FloatDistribution(1e-4, 1e-1, log=True)}
 FAILS_EVERY = 50  # trials

@@ -24,7 +24,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from benchmarks.tables import heading, table
 from harness.types import Reason, TrialState
 from sweeps import storage
-from sweeps.loop import Loop, Outcome, Proposal, Update
+from sweeps.loop import Loop
+from sweeps.runner import Outcome, Proposal, Update
 from sweeps.space import Space
 from sweeps.sweeper import proposer
 

@@ -37,7 +37,8 @@ class Reason(StrEnum):
     """Why an attempt or a trial ended: the short code beside the sentence."""
 
     FINISHED = "finished"  # trained to its last step
-    PRUNED = "pruned"  # the pruner's decision
+    PRUNED = "pruned"  # the pruner's decision, or the plan's
+    PAUSED = "paused"  # the plan's decision: it may go on later, from its checkpoint
     GUARDED = "guarded"  # a guard's decision: the training had gone wrong, whatever its rank
     REFUSED = "refused"  # the preflight's decision; never got a slot
     USER = "user"  # asked for by a person
@@ -49,6 +50,14 @@ class Reason(StrEnum):
     NO_METRIC = "no_metric"  # finished, but never logged the objective
     LOST = "lost"  # nobody wrote how it ended
     UNTRUSTED = "untrusted"  # the engine failed its own check before or at the first step; run again on a new one
+
+
+class Role(StrEnum):
+    """What a trial is good for in its study."""
+
+    TUNING = "tuning"  # the first one of a configuration, of which samplers learn
+    REPLICATE = "replicate"  # a contender with another of the seeds that choose
+    CONFIRMATION = "confirmation"  # one of the best with a seed that chose nothing
 
 
 class FailureKind(StrEnum):
@@ -268,6 +277,7 @@ class TrialSpec:
     overrides: tuple[str, ...]  # Hydra overrides that make the study's base configuration this trial's
     seed: int
     created_at: float  # seconds since the epoch, as every *_at
+    role: Role = Role.TUNING
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from sweeps.loop import Outcome, Proposal
+from sweeps.runner import Outcome, Proposal
 
 log = logging.getLogger(__name__)
 

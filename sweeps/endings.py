@@ -14,7 +14,7 @@ from harness.paths import AttemptPaths, TrialPaths
 from harness.plain import plain
 from harness.types import AttemptResult, Failure, Reason, RunState, TrialState
 from sweeps import failing
-from sweeps.loop import Outcome
+from sweeps.runner import Outcome
 
 
 def outcome(curves: Sequence[Curve], result: AttemptResult, failure: Failure | None = None) -> Outcome:

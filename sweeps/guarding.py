@@ -10,7 +10,7 @@ from harness.guards import Peers, Watch, peers_of
 from harness.metrics import MetricReader
 from harness.paths import AttemptPaths, StudyPaths
 from harness.types import GuardRecord, GuardSettings, GuardVerdict, MetricPoint, Reason, TrialState
-from sweeps.loop import Outcome
+from sweeps.runner import Outcome
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from harness.objective import Curve
 from harness.paths import AttemptPaths, TrialPaths
 from harness.types import AttemptResult, Failure, Objective, Reason, StopRequest, TrialSpec
 from sweeps.engines import LiveEngine
-from sweeps.loop import Outcome
+from sweeps.runner import Outcome
 
 NOT_ITS_FAULT = (Reason.UNTRUSTED, Reason.LOST, Reason.INTERRUPTED)
 

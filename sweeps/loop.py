@@ -6,20 +6,19 @@ It knows nothing of verl, processes or files: a `Runner` makes trials happen.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from harness.errors import HarnessError
-from harness.types import Reason, TrialState
-
-REASON = "reason"  # user attributes of an Optuna trial
-MESSAGE = "message"
-_UNCOUNTED = (Reason.INTERRUPTED.value, Reason.LOST.value)  # asked again by a study that goes on
+from harness.types import Reason, Role, TrialState
+from sweeps.plans.course import MESSAGE, REASON, ROLE, SEED, UNCOUNTED, Course
+from sweeps.plans.once import Once
+from sweeps.plans.plan import BasePlan, Decision, Explore, Phase, Replicate, Resume, Terms
+from sweeps.runner import Adopter, Audience, Outcome, Proposal, Runner, Update
 
 
 class TooManyFailures(HarnessError):
@@ -30,75 +29,7 @@ class TooManyFailures(HarnessError):
         self.trial = trial
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Proposal:
-    """A point that Optuna asks for. `overrides` are all that one launch adds to the base configuration."""
-
-    number: int
-    params: Mapping[str, Any]
-    overrides: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """How a trial ended."""
-
-    state: TrialState
-    reason: Reason
-    message: str
-    values: tuple[float, ...] | None = None
-    likeness: str = ""  # equal for failures of the same cause
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Update:
-    """What a runner has to say of a trial: new (step, value) of a single objective, or its end."""
-
-    number: int
-    points: Sequence[tuple[int, float]] = ()
-    outcome: Outcome | None = None
-
-
-class Runner(Protocol):
-    """Makes trials happen, some of them at the same time."""
-
-    def free(self) -> int:
-        """How many more trials could start now."""
-        ...
-
-    def start(self, proposal: Proposal) -> Outcome | None:
-        """Starts a trial, or goes on with one that was begun; or says why it ended before that."""
-        ...
-
-    def updates(self) -> Iterable[Update]:
-        """What is new; waits a moment where nothing is."""
-        ...
-
-    def stop(self, number: int, reason: Reason, message: str) -> None:
-        """Asks a trial to end; its outcome comes as an update."""
-        ...
-
-
-class Adopter(Runner, Protocol):
-    """A runner whose trials outlive their controller."""
-
-    def adopt(self, proposal: Proposal) -> Update | None:
-        """Takes over a trial that a controller which is gone had asked for; None: it is to be started."""
-        ...
-
-    def adopted(self) -> None:
-        """There are no more to be taken over."""
-        ...
-
-
-class Audience(Protocol):
-    """Whoever watches a study."""
-
-    def started(self, proposal: Proposal) -> None: ...
-
-    def ended(self, number: int, outcome: Outcome) -> None: ...
-
-    def tick(self) -> None: ...
+_Asked = tuple[optuna.Trial, Proposal]
 
 
 @dataclass(slots=True)
@@ -118,19 +49,27 @@ class Loop:
     wish_to_drain: Callable[[], bool] = lambda: False  # whether no more trials are to be started
     sampler_for: Callable[[int], optuna.samplers.BaseSampler] | None = None  # a trial's number -> the sampler that proposes it
     adopter: Adopter | None = None  # the runner itself, where it is one
-    _waiting: list[tuple[optuna.Trial, Proposal]] = field(default_factory=list)  # were asked for by a controller that is gone
-    _running: dict[int, optuna.Trial] = field(default_factory=dict)
+    plan: BasePlan = field(default_factory=Once)
+    terms: Terms | None = None  # of the plan; None: n_trials is all that it needs
+    _waiting: list[_Asked] = field(default_factory=list)  # were asked for, and are to be started, or started again
+    _running: dict[int, _Asked] = field(default_factory=dict)
+    _paused: dict[int, _Asked] = field(default_factory=dict)
     _reported: dict[int, set[int]] = field(default_factory=dict)
-    _doomed: set[int] = field(default_factory=set)
+    _doomed: set[int] = field(default_factory=set)  # asked to end for the pruner
+    _pausing: set[int] = field(default_factory=set)  # asked to end for the plan
     _stopping: Reason | None = None
     _counted: int = 0
     _failed: int = 0
     _alike: list[str] = field(default_factory=list)  # of the trials that ended first; "" for one that did not fail
     _in_vain: str | None = None  # why the other trials would fail as well
     _last: int = 0  # the trial that showed it
+    _course: Course = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._course = Course(self.study, self.plan, self.terms or Terms(budget=self.n_trials))
 
     def run(self) -> None:
-        """Returns when `n_trials` have been told, or all that ran has ended after a wish to stop or drain. Raises TooManyFailures."""
+        """Returns when the plan wants no more, or all that ran has ended after a wish to stop or drain. Raises TooManyFailures."""
         self._counted, self._failed = len(counted(self.study)), len(failures(self.study))
         if self.adopter is not None:
             self._adopt(self.adopter)
@@ -138,8 +77,9 @@ class Loop:
             self._heed_wish()
             last_ones = self._stopping is not None or self.wish_to_drain()
             if not last_ones:
+                self._give_up_hopeless()
                 self._fill()
-            if not self._running and (last_ones or not (self._waiting or self._wanted() > 0)):
+            if not self._running and (last_ones or not (self._waiting or self._decision())):
                 break  # with trials still wanted, a slot is only being cleared
             for update in self.runner.updates():
                 self._take(update)
@@ -162,20 +102,55 @@ class Loop:
             self.stop(reason, "the study was interrupted" if reason is Reason.INTERRUPTED else "the study was asked to stop")
 
     def _fill(self) -> None:
-        while len(self._running) < self.at_once and self.runner.free() > 0 and (self._waiting or self._wanted() > 0):
-            trial, proposal = self._waiting.pop(0) if self._waiting else self._ask()
-            self._running[trial.number] = trial
+        while len(self._running) < self.at_once and self.runner.free() > 0 and (asked := self._next()) is not None:
+            trial, proposal = asked
+            self._running[trial.number] = asked
             outcome = self.runner.start(proposal)
             if outcome is None:
                 self.audience.started(proposal)
             else:
                 self._tell(trial.number, outcome)
 
-    def _ask(self) -> tuple[optuna.Trial, Proposal]:
+    def _next(self) -> _Asked | None:
+        """What is to be started now: what was asked for already, then what the plan says."""
+        if self._waiting:
+            return self._waiting.pop(0)
+        match self._decision():
+            case Explore():
+                return self._ask()
+            case Replicate() as decision:
+                trial = self._course.replicate(decision)
+                return trial, self._proposal(trial)
+            case Resume(number=number, goal=goal) if number in self._paused:
+                self._course.let_go_on(self._paused[number][0], goal)
+                return self._paused.pop(number)
+        return None  # where one is to go on that is still coming to rest: as soon as it has
+
+    def _decision(self) -> Decision | None:
+        unfinished = len(self._running) + len(self._waiting) + len(self._paused)
+        return self._course.next(counted=self._counted, unfinished=unfinished)
+
+    def _ask(self) -> _Asked:
         if self.sampler_for is not None:
             self.study.sampler = self.sampler_for(len(self.study.get_trials(deepcopy=False)))
         trial = self.study.ask(dict(self.distributions))
-        return trial, self.propose(trial)
+        return trial, self._proposal(trial)
+
+    def _proposal(self, trial: optuna.Trial) -> Proposal:
+        """A replicate's has its own seed behind all that its point says."""
+        proposal, attributes = self.propose(trial), trial.user_attrs
+        if SEED not in attributes:
+            return proposal
+        seed = attributes[SEED]
+        return replace(proposal, overrides=(*proposal.overrides, f"{SEED}={seed}"), seed=seed, role=Role(attributes[ROLE]))
+
+    def _give_up_hopeless(self) -> None:
+        if not self._paused:
+            return
+        for number, why in self._course.hopeless().items():
+            if number in self._paused:
+                self._running[number] = self._paused.pop(number)
+                self.runner.stop(number, Reason.PRUNED, why)
 
     def _adopt(self, adopter: Adopter) -> None:
         """Every trial that was asked for and never told goes on from where it is."""
@@ -183,19 +158,23 @@ class Loop:
             if self.sampler_for is not None:
                 self.study.sampler = self.sampler_for(frozen.number)
             trial = complete(self.study, frozen, self.distributions)
-            proposal = self.propose(trial)
+            proposal = self._proposal(trial)
             self._reported[trial.number] = set(frozen.intermediate_values)
             found = adopter.adopt(proposal)
             if found is None:
-                self._waiting.append((trial, proposal))
+                self._rest(trial, proposal)
                 continue
-            self._running[trial.number] = trial
+            self._running[trial.number] = (trial, proposal)
             self.audience.started(proposal)
             self._take(found)
         adopter.adopted()
 
-    def _wanted(self) -> int:
-        return self.n_trials - self._counted - len(self._running) - len(self._waiting)
+    def _rest(self, trial: optuna.Trial, proposal: Proposal) -> None:
+        """A trial that does not run is paused where it is at its goal, else it is to be started."""
+        if self._course.standing(trial).phase is Phase.PAUSED:
+            self._paused[trial.number] = (trial, proposal)
+        else:
+            self._waiting.append((trial, proposal))
 
     def _take(self, update: Update) -> None:
         if update.points:
@@ -204,10 +183,10 @@ class Loop:
             self._tell(update.number, update.outcome)
 
     def _report(self, number: int, points: Sequence[tuple[int, float]], *, ended: bool) -> None:
-        """Tells the pruner; the first step at which it wants the trial stopped ends the reports."""
+        """Tells Optuna, the pruner and the plan; the first step at which the pruner wants the trial stopped ends the reports."""
         if len(self.study.directions) > 1 or number in self._doomed:
             return  # Optuna has no pruning for several objectives
-        trial, known = self._running[number], self._reported.setdefault(number, set())
+        (trial, proposal), known = self._running[number], self._reported.setdefault(number, set())
         last = max(known, default=-1)
         for step, value in points:
             if step not in known:
@@ -216,22 +195,46 @@ class Loop:
                 trial.report(value, step)
             elif step < last:
                 continue  # of the last one it may not be known what the pruner said
-            if not ended and self._stopping is None and trial.should_prune():
+            if ended or self._stopping is not None or number in self._pausing:
+                continue
+            if proposal.role is Role.TUNING and trial.should_prune():
                 self._doomed.add(number)
                 pruner = type(self.study.pruner).__name__.removesuffix("Pruner")
                 self.runner.stop(number, Reason.PRUNED, f"{value:.4g} at step {step}: too weak for the {pruner.lower()} pruner")
                 return
+            if self._is_at_rest(trial):
+                self._pause(number, f"{value:.4g} at step {step}")
+
+    def _is_at_rest(self, trial: optuna.Trial) -> bool:
+        """Whether it has come to its goal, and is not what the slot that it would free would do next."""
+        if not self._course.has_goals or self._course.standing(trial).phase is not Phase.PAUSED:
+            return False
+        match self._decision():
+            case Resume(number=trial.number, goal=goal):
+                self._course.let_run_on(trial, goal)
+                return False
+        return True
+
+    def _pause(self, number: int, where: str) -> None:
+        self._pausing.add(number)
+        if self.plan.pauses:
+            self.runner.stop(number, Reason.PAUSED, f"{where}: paused until it is among the best that have come so far")
+        else:
+            self.runner.stop(number, Reason.PRUNED, f"{where}: not among the best that have come so far")
 
     def _tell(self, number: int, outcome: Outcome) -> None:
-        trial = self._running.pop(number)
-        self._reported.pop(number, None)
+        trial, proposal = self._running.pop(number)
         self._doomed.discard(number)
-        if outcome.state is TrialState.WAITING:  # it goes on with the study's next launch
+        self._pausing.discard(number)
+        if outcome.state is TrialState.WAITING:
+            if outcome.reason is Reason.PAUSED:
+                self._rest(trial, proposal)
             self.audience.ended(number, outcome)
-            return
+            return  # one that was interrupted goes on with the study's next launch
+        self._reported.pop(number, None)
         tell(self.study, trial, outcome)
-        self._counted += outcome.reason.value not in _UNCOUNTED
-        self._failed += outcome.state is TrialState.FAIL and outcome.reason.value not in _UNCOUNTED
+        self._counted += outcome.reason.value not in UNCOUNTED
+        self._failed += outcome.state is TrialState.FAIL and outcome.reason.value not in UNCOUNTED
         self.audience.ended(number, outcome)
         self._compare(number, outcome)
         if self._stopping is None and (self._in_vain or self._too_many_failed()):
@@ -239,7 +242,7 @@ class Loop:
 
     def _compare(self, number: int, outcome: Outcome) -> None:
         """What fails the first trials alike is no trial's own: none has shown that the study can run at all."""
-        if self._counted > self.fail_alike or outcome.reason.value in _UNCOUNTED:
+        if self._counted > self.fail_alike or outcome.reason.value in UNCOUNTED:
             return
         self._alike.append(outcome.likeness if outcome.state is TrialState.FAIL else "")
         if len(self._alike) == self.fail_alike == self._counted and self._alike[0] and len(set(self._alike)) == 1:
@@ -295,7 +298,7 @@ def tell(study: optuna.Study, trial: optuna.Trial | FrozenTrial, outcome: Outcom
 def counted(study: optuna.Study) -> list[FrozenTrial]:
     """The ended trials that count towards `n_trials`: all but those that were interrupted."""
     return [
-        trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished() and trial.user_attrs.get(REASON) not in _UNCOUNTED
+        trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished() and trial.user_attrs.get(REASON) not in UNCOUNTED
     ]
 
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from harness import screen, wording
 from harness.paths import StudyPaths
 from harness.status import StudyStatus, StudyWatch
-from sweeps.loop import Outcome, Proposal
+from sweeps.runner import Outcome, Proposal
 
 _REFRESH_S = 0.5
 

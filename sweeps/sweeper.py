@@ -20,8 +20,9 @@ from harness.types import Direction
 from sweeps import storage
 from sweeps.audience import LogAudience
 from sweeps.custom_space import CustomSpace, load_custom_space, suggest_custom
-from sweeps.loop import Loop, Proposal, Runner, counted
+from sweeps.loop import Loop, counted
 from sweeps.pruners.build import build_pruner
+from sweeps.runner import Proposal, Runner
 from sweeps.samplers.build import build_sampler
 from sweeps.space import Space, parse_space
 from sweeps.study import write_results

@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from harness.types import Reason, TrialState
-from sweeps.loop import Outcome, Proposal, Update
+from sweeps.runner import Outcome, Proposal, Update
 
 
 class StreamingLauncher(Protocol):

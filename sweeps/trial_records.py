@@ -16,7 +16,7 @@ from harness.paths import AttemptPaths, StudyPaths, TrialPaths
 from harness.types import AttemptResult, FailureKind, Slot, TrialResult, TrialSpec
 from sweeps import endings
 from sweeps.config import unresolved
-from sweeps.loop import Outcome, Proposal
+from sweeps.runner import Outcome, Proposal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

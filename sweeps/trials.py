@@ -34,7 +34,7 @@ from sweeps.disk import CheckpointKeeper
 from sweeps.engines import EnginePool, LiveEngine
 from sweeps.guarding import Guarding
 from sweeps.live_trial import NOT_ITS_FAULT, LiveTrial, curve_of, excused, next_attempt
-from sweeps.loop import Outcome, Proposal, Update
+from sweeps.runner import Outcome, Proposal, Update
 from sweeps.trial_records import Ended
 
 POLL_S = 0.1

@@ -17,7 +17,7 @@ from harness import records
 from harness.paths import StudyPaths
 from harness.types import AttemptResult, GuardAction, GuardRecord, Reason, RunState, TrialSpec, TrialState
 from sweeps import storage
-from sweeps.loop import REASON
+from sweeps.plans.course import REASON
 
 ENDED = ("kl_blow_up", "entropy_collapse", "reward_hacking", "no_signal")
 MARKED, HEALTHY = "slow", "ok"

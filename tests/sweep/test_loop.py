@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState as OptunaState
 
 from harness.types import Reason, TrialState
-from sweeps.loop import REASON, Loop, Outcome, Proposal, TooManyFailures, Update, counted
+from sweeps.loop import Loop, TooManyFailures, counted
+from sweeps.plans.course import REASON
+from sweeps.runner import Outcome, Proposal, Update
 
 DISTRIBUTIONS = {"x": optuna.distributions.FloatDistribution(0.0, 1.0)}
 

@@ -1,0 +1,110 @@
+"""A plan at work in one study: reads the trials from the storage for it, and writes there what it decided, before anything follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from harness.command import configuration_id
+from harness.types import Reason, Role
+from sweeps.plans.plan import BasePlan, Decision, Overview, Phase, Replicate, Standing, Terms
+
+REASON = "reason"  # user attributes of an Optuna trial
+MESSAGE = "message"
+CONFIGURATION = "configuration"  # this and the next two: of a replicate; a trial without them is its configuration's first
+SEED = "seed"
+ROLE = "role"
+GOAL = "goal"  # [step or null, number of restores], of a trial that was let go on from where its plan lets all begin
+UNCOUNTED = (Reason.INTERRUPTED.value, Reason.LOST.value)  # asked again by a study that goes on
+
+_PHASES = {OptunaState.COMPLETE: Phase.COMPLETE, OptunaState.RUNNING: Phase.RUNNING}
+
+
+class Course:
+    """What a plan has decided so far in a study is what the storage says, and nothing else."""
+
+    def __init__(self, study: optuna.Study, plan: BasePlan, terms: Terms) -> None:
+        self.study, self.plan, self.terms = study, plan, terms
+        self.has_goals = plan.first_goal(terms) is not None
+        self._ended: dict[int, Standing] = {}  # these change no more
+
+    def next(self, *, counted: int, unfinished: int) -> Decision | None:
+        return self.plan.next(self.overview(counted=counted, unfinished=unfinished))
+
+    def hopeless(self) -> Mapping[int, str]:
+        return self.plan.hopeless(self.overview())
+
+    def overview(self, *, counted: int = 0, unfinished: int = 0) -> Overview:
+        return Overview(self.terms, counted, unfinished, self.standings)
+
+    def standings(self) -> Sequence[Standing]:
+        return [self._ended.get(trial.number) or self._read(trial) for trial in self.study.get_trials(deepcopy=False)]
+
+    def standing(self, trial: optuna.Trial) -> Standing:
+        """Of one trial, now."""
+        return self._read(self.study._storage.get_trial(trial._trial_id))
+
+    def let_go_on(self, trial: optuna.Trial, goal: int | None) -> None:
+        """Notes a trial's next goal; from rest, it costs a restore."""
+        self._note_goal(trial, goal, restores=self.standing(trial).restores + 1)
+
+    def let_run_on(self, trial: optuna.Trial, goal: int | None) -> None:
+        """The same for a trial that is not made to stop at all."""
+        self._note_goal(trial, goal, restores=self.standing(trial).restores)
+
+    def replicate(self, decision: Replicate) -> optuna.Trial:
+        """A new trial of the same point, whole in one write."""
+        model = self.study.get_trials(deepcopy=False)[decision.of]
+        attributes = {CONFIGURATION: configuration_id(model.params), SEED: decision.seed, ROLE: decision.role.value}
+        template = optuna.trial.create_trial(
+            state=OptunaState.RUNNING,
+            params=model.params,
+            distributions=model.distributions,
+            user_attrs=attributes,
+            system_attrs={"fixed_params": model.params},  # as of an enqueued trial: no sampler takes it for its own
+        )
+        return optuna.Trial(self.study, self.study._storage.create_new_trial(self.study._study_id, template_trial=template))
+
+    def _note_goal(self, trial: optuna.Trial, goal: int | None, *, restores: int) -> None:
+        trial.set_user_attr(GOAL, [goal, restores])
+
+    def _read(self, trial: FrozenTrial) -> Standing:
+        standing = read(trial, self.plan, self.terms, maximize=self.study.direction == StudyDirection.MAXIMIZE)
+        if trial.state.is_finished():
+            self._ended[trial.number] = standing
+        return standing
+
+
+def read(trial: FrozenTrial, plan: BasePlan, terms: Terms, *, maximize: bool) -> Standing:
+    """A trial of the storage as a plan sees it."""
+    sign = 1 if maximize else -1
+    attributes = trial.user_attrs
+    role = Role(attributes.get(ROLE, Role.TUNING))
+    goal, restores = attributes.get(GOAL) or (plan.first_goal(terms) if role is Role.TUNING else None, 0)
+    reports = {step: sign * value for step, value in trial.intermediate_values.items() if step > 0}
+    return Standing(
+        number=trial.number,
+        configuration=attributes.get(CONFIGURATION) or configuration_id(trial.params),
+        role=role,
+        seed=attributes.get(SEED, terms.seed),
+        phase=_phase(trial.state, attributes, reports, goal),
+        reports=reports,
+        value=sign * trial.values[0] if trial.state is OptunaState.COMPLETE else None,
+        goal=goal,
+        restores=restores,
+    )
+
+
+def _phase(state: OptunaState, attributes: Mapping[str, Any], reports: Mapping[int, float], goal: int | None) -> Phase:
+    if state is OptunaState.RUNNING and goal is not None and max(reports, default=0) >= goal:
+        return Phase.PAUSED
+    if attributes.get(REASON) in UNCOUNTED and state.is_finished():
+        return Phase.VOID
+    if attributes.get(REASON) == Reason.REFUSED.value:
+        return Phase.REFUSED
+    return _PHASES.get(state, Phase.ENDED)

@@ -131,9 +131,8 @@ class Loop:
         return self._course.next(counted=self._counted, unfinished=unfinished)
 
     def _ask(self) -> _Asked:
-        if self.sampler_for is not None:
-            self.study.sampler = self.sampler_for(len(self.study.get_trials(deepcopy=False)))
-        trial = self.study.ask(dict(self.distributions))
+        sampler = self.sampler_for(len(self.study.get_trials(deepcopy=False))) if self.sampler_for is not None else None
+        trial = self._course.ask(self.distributions, sampler)
         return trial, self._proposal(trial)
 
     def _proposal(self, trial: optuna.Trial) -> Proposal:
@@ -155,9 +154,7 @@ class Loop:
     def _adopt(self, adopter: Adopter) -> None:
         """Every trial that was asked for and never told goes on from where it is."""
         for frozen in self.study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,)):
-            if self.sampler_for is not None:
-                self.study.sampler = self.sampler_for(frozen.number)
-            trial = complete(self.study, frozen, self.distributions)
+            trial = self._course.complete(frozen, self.distributions, self.sampler_for(frozen.number) if self.sampler_for else None)
             proposal = self._proposal(trial)
             self._reported[trial.number] = set(frozen.intermediate_values)
             found = adopter.adopt(proposal)
@@ -262,22 +259,6 @@ class Loop:
                 f"trial {last.number}: {last.user_attrs.get(MESSAGE, 'no message')}",
                 trial=last.number,
             )
-
-
-def complete(study: optuna.Study, frozen: FrozenTrial, distributions: Mapping[str, optuna.distributions.BaseDistribution]) -> optuna.Trial:
-    """A running trial's handle. Knobs that it was not given yet get the values that they would have got, were it asked for now.
-
-    A sampler draws knob after knob: for those that are known it draws again, in vain, so that the others find its random numbers where they
-    would have been.
-    """
-    trial = optuna.Trial(study, frozen._trial_id)
-    if distributions.keys() <= frozen.params.keys():
-        return trial
-    for name, distribution in distributions.items():
-        if name in frozen.params and not distribution.single() and name not in (trial.relative_params or {}):
-            study.sampler.sample_independent(study, frozen, name, distribution)
-        trial._suggest(name, distribution)
-    return trial
 
 
 def tell(study: optuna.Study, trial: optuna.Trial | FrozenTrial, outcome: Outcome) -> None:

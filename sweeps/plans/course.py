@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from harness.command import configuration_id
 from harness.types import Reason, Role
+from sweeps.plans.configurations import Configurations
 from sweeps.plans.plan import BasePlan, Decision, Overview, Phase, Replicate, Standing, Terms
 
 REASON = "reason"  # user attributes of an Optuna trial
@@ -32,6 +35,8 @@ class Course:
         self.study, self.plan, self.terms = study, plan, terms
         self.has_goals = plan.first_goal(terms) is not None
         self._ended: dict[int, Standing] = {}  # these change no more
+        # Where each point is tried once, a sampler sees the study itself.
+        self._seen = Configurations(study, self.standings) if plan.full_runs else study
 
     def next(self, *, counted: int, unfinished: int) -> Decision | None:
         return self.plan.next(self.overview(counted=counted, unfinished=unfinished))
@@ -48,6 +53,21 @@ class Course:
     def standing(self, trial: optuna.Trial) -> Standing:
         """Of one trial, now."""
         return self._read(self.study._storage.get_trial(trial._trial_id))
+
+    def ask(self, distributions: Mapping[str, BaseDistribution], sampler: BaseSampler | None) -> optuna.Trial:
+        """A new configuration's first trial, by that sampler or the one that the study has."""
+        self.study.sampler = self._seen.sampler = sampler or self.study.sampler
+        trial = self._seen.ask(dict(distributions))
+        trial.study = self.study  # whose pruner judges it
+        return trial
+
+    def complete(self, frozen: FrozenTrial, distributions: Mapping[str, BaseDistribution], sampler: BaseSampler | None) -> optuna.Trial:
+        """A running trial's handle. Knobs that it was not given yet get the values that they would have got, were it asked for now."""
+        self.study.sampler = self._seen.sampler = sampler or self.study.sampler
+        self._seen._thread_local.cached_all_trials = None
+        trial = completed(self._seen, frozen, distributions)
+        trial.study = self.study
+        return trial
 
     def let_go_on(self, trial: optuna.Trial, goal: int | None) -> None:
         """Notes a trial's next goal; from rest, it costs a restore."""
@@ -96,6 +116,7 @@ def read(trial: FrozenTrial, plan: BasePlan, terms: Terms, *, maximize: bool) ->
         reports=reports,
         value=sign * trial.values[0] if trial.state is OptunaState.COMPLETE else None,
         goal=goal,
+        went_on=GOAL in attributes,
         restores=restores,
     )
 
@@ -108,3 +129,19 @@ def _phase(state: OptunaState, attributes: Mapping[str, Any], reports: Mapping[i
     if attributes.get(REASON) == Reason.REFUSED.value:
         return Phase.REFUSED
     return _PHASES.get(state, Phase.ENDED)
+
+
+def completed(study: optuna.Study, frozen: FrozenTrial, distributions: Mapping[str, BaseDistribution]) -> optuna.Trial:
+    """Draws what a trial was not given yet.
+
+    A sampler draws knob after knob: for those that are known it draws again, in vain, so that the others find its random numbers where they
+    would have been.
+    """
+    trial = optuna.Trial(study, frozen._trial_id)
+    if distributions.keys() <= frozen.params.keys():
+        return trial
+    for name, distribution in distributions.items():
+        if name in frozen.params and not distribution.single() and name not in (trial.relative_params or {}):
+            study.sampler.sample_independent(study, frozen, name, distribution)
+        trial._suggest(name, distribution)
+    return trial

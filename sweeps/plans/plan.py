@@ -36,6 +36,7 @@ class Standing:
     reports: Mapping[int, float]  # by step, from 1 on
     value: float | None  # that it ended with, where it is COMPLETE
     goal: int | None  # the step at which it pauses; None: it trains to its end
+    went_on: bool  # from where its plan lets all begin
     restores: int  # times that it went on from a checkpoint after a pause
 
     @property

@@ -29,7 +29,7 @@ NEEDED = {"partial_fixed": ["hydra.sweeper.sampler.fixed_params={loss:ppo}"], "g
 def composed(name: str, *overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(overrides=["hydra/sweeper=verl_optuna", f"hydra/sweeper/sampler={name}", *overrides], return_hydra_config=True)
-    sampler = OmegaConf.to_container(config.hydra.sweeper.sampler)
+    sampler = OmegaConf.to_container(config.hydra.sweeper.sampler, resolve=True)
     assert isinstance(sampler, dict)
     return sampler  # type: ignore[return-value] # the keys of a sampler's yaml are strings
 

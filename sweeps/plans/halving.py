@@ -1,0 +1,160 @@
+"""Many configurations a little, the better ones further, the best ones with more seeds: the plan for studies of verl.
+
+1. Explore, with one seed. A trial pauses at each rung, and goes on while it is among the best of all that have come to that rung, however
+   they ended: asynchronous successive halving by promotion (Li et al., arXiv 1810.05934), which mistakes nobody for weak for having come
+   first. Those on a higher rung go first, then the better ones; only when none is to go on does a new configuration start.
+2. Confirm: the best of those that were trained to their end get seeds that chose nothing, in rounds (sweeps/plans/confirming.py).
+
+The numbers in the yaml were chosen over recorded curves of RL: docs/seeds.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.types import Role
+from sweeps.plans.confirming import Round, Stage, stage
+from sweeps.plans.plan import BasePlan, Decision, Explore, Overview, Phase, Resume, Standing, Terms
+
+_LEAST_FINALISTS = 2  # one alone confirms nothing
+
+
+@dataclass(frozen=True, slots=True)
+class _Rung:
+    step: int
+    keep: float
+    goal: int | None  # of those that go on from it
+
+
+class Halving(BasePlan):
+    """`rungs`: shares of a full run at which trials pause; `keep`: the best share of each that goes on; `explore`: share of the budget for
+    all that; `configurations`: started at most, for each full run of the budget; `confirm`: rounds of [share of the budget as a number of
+    configurations, seeds of each]; `curve_weight`: of a curve's mean beside its end. Raises ValueError for numbers that make no such plan.
+    """
+
+    def __init__(
+        self,
+        *,
+        rungs: Sequence[float],
+        keep: Sequence[float],
+        explore: float,
+        configurations: float,
+        confirm: Sequence[Sequence[float]],
+        curve_weight: float,
+        pause: bool,
+        restore_cost: float,
+    ) -> None:
+        if len(rungs) != len(keep) or not all(0 < low < high <= 1 for low, high in zip(rungs, [*rungs[1:], 1.0], strict=True)):
+            raise ValueError(f"rungs: expected ascending shares between 0 and 1 and as many of keep, got {list(rungs)} and {list(keep)}")
+        if not all(0 < share <= 1 for share in (*keep, explore)):
+            raise ValueError(f"keep, explore: expected shares above 0 and up to 1, got {list(keep)} and {explore!r}")
+        if not configurations > 0 or restore_cost < 0 or curve_weight < 0:
+            raise ValueError("configurations, restore_cost, curve_weight: expected numbers of 0 or more, configurations more")
+        self._rungs, self._keep, self._explore, self._configurations = tuple(rungs), tuple(keep), explore, configurations
+        self._confirm = tuple((float(share), int(seeds)) for share, seeds in confirm)
+        self._curve_weight, self.pauses, self.restore_cost = curve_weight, pause, restore_cost
+
+    def first_goal(self, terms: Terms) -> int | None:
+        return next((rung.step for rung in self._ladder(terms)), None)
+
+    def next(self, overview: Overview) -> Decision | None:
+        exploring = self._exploring(overview)
+        if exploring is not None or self._still_explores(overview):
+            return exploring
+        return next(iter(self._stage(overview).missing), None)
+
+    def hopeless(self, overview: Overview) -> Mapping[int, str]:
+        tuning, terms = _tuning(overview), overview.terms
+        paused = [standing for standing in tuning if standing.phase is Phase.PAUSED]
+        over = bool(paused) and self._exploring(overview) is None and not self._still_explores(overview)
+        if over:
+            return {standing.number: f"{_where(standing)}, and the study had nothing left to go on with it" for standing in paused}
+        return {
+            standing.number: f"{_where(standing)}, and can no longer come among the best there"
+            for standing in paused
+            if self._is_beaten(standing, tuning, terms)
+        }
+
+    def best(self, overview: Overview) -> int | None:
+        ranked = self._stage(overview).ranked
+        return ranked[0].number if ranked else None
+
+    # --- exploring -----------------------------------------------------------------------------------------------------------------
+
+    def _exploring(self, overview: Overview) -> Decision | None:
+        """One that goes on is waited for where what is left of the budget does not pay for it: nobody weaker is started in its stead."""
+        terms, tuning = overview.terms, _tuning(overview)
+        left = self._purse(terms) - self.spent(tuning, terms) + 1e-9
+        found = self._promotable(tuning, terms)
+        if found is not None:
+            standing, rung = found
+            price = ((rung.goal or terms.total_steps) - standing.steps) / terms.total_steps + self.restore_cost
+            return Resume(number=standing.number, goal=rung.goal) if price <= left else None
+        started = sum(standing.phase is not Phase.REFUSED for standing in tuning)
+        runs = any(standing.phase is Phase.RUNNING for standing in tuning)
+        if (started >= self._most(terms) and runs) or len(tuning) - started >= terms.budget:
+            return None
+        return Explore() if (self.first_goal(terms) or terms.total_steps) / terms.total_steps <= left else None
+
+    def _still_explores(self, overview: Overview) -> bool:
+        return any(standing.phase is Phase.RUNNING for standing in _tuning(overview))
+
+    def _promotable(self, tuning: Sequence[Standing], terms: Terms) -> tuple[Standing, _Rung] | None:
+        for rung in reversed(self._ladder(terms)):
+            there = _ranked_at(rung.step, tuning)
+            places = math.floor(rung.keep * len(there) + 1e-9)
+            for standing in there[: places if self.pauses else max(1, places)]:
+                if standing.phase is Phase.PAUSED and self._rung_of(standing, terms) == rung:
+                    return standing, rung
+        return None
+
+    def _is_beaten(self, standing: Standing, tuning: Sequence[Standing], terms: Terms) -> bool:
+        """Whether so many were better at its rung that it would not be among the best, however many weaker ones were yet to come."""
+        rung = self._rung_of(standing, terms)
+        there = _ranked_at(rung.step, tuning)
+        return there.index(standing) >= math.floor(rung.keep * max(self._most(terms), len(there)) + 1e-9)
+
+    def _rung_of(self, standing: Standing, terms: Terms) -> _Rung:
+        """The highest that a paused trial has come to."""
+        return [rung for rung in self._ladder(terms) if rung.step <= standing.steps][-1]
+
+    def _ladder(self, terms: Terms) -> list[_Rung]:
+        """In steps; rungs that fall together in a short training are one."""
+        steps: dict[int, float] = {}
+        for share, keep in zip(self._rungs, self._keep, strict=True):
+            steps[max(1, math.floor(share * terms.total_steps + 1e-9))] = keep
+        rungs = [(step, keep) for step, keep in steps.items() if step < terms.total_steps]
+        goals = [step for step, _ in rungs[1:]]
+        return [_Rung(step, keep, goal) for (step, keep), goal in zip(rungs, [*goals, None], strict=True)] if rungs else []
+
+    def _most(self, terms: Terms) -> float:
+        return self._configurations * terms.budget
+
+    def _purse(self, terms: Terms) -> float:
+        """A budget whose rest would not pay for a comparison is explored to its end."""
+        share = self._explore * terms.budget
+        return share if self._confirm and terms.budget - share >= _LEAST_FINALISTS and terms.most_seeds != 1 else terms.budget
+
+    # --- confirming ----------------------------------------------------------------------------------------------------------------
+
+    def _stage(self, overview: Overview) -> Stage:
+        terms = overview.terms
+        rounds = [Round(configurations=max(_LEAST_FINALISTS, round(share * terms.budget)), seeds=seeds) for share, seeds in self._confirm]
+        left = terms.budget - self.spent(_tuning(overview), terms)
+        return stage(rounds, overview, budget=left, curve_weight=self._curve_weight)
+
+
+def _tuning(overview: Overview) -> list[Standing]:
+    return [standing for standing in overview.standings if standing.role is Role.TUNING]
+
+
+def _ranked_at(step: int, tuning: Sequence[Standing]) -> list[Standing]:
+    """All that have come there, the best first."""
+    values = [(value, standing) for standing in tuning if (value := standing.at(step)) is not None]
+    return [standing for _, standing in sorted(values, key=lambda one: (-one[0], one[1].number))]
+
+
+def _where(standing: Standing) -> str:
+    return f"paused at step {standing.steps}"

@@ -25,7 +25,7 @@ def studies_table(studies: Sequence[StudyStatus], width: int) -> RenderableType:
     columns = [
         Column(title="study", cells=[status.record.name for status in studies], keep=0, right=False),
         Column(title="", cells=[_activity(status) for status in studies], keep=3, right=False),
-        Column(title="trials", cells=[f"{status.told}/{status.record.n_trials}" for status in studies], keep=1),
+        Column(title="trials", cells=[_told(status) for status in studies], keep=1),
         *(
             Column(title=state.lower(), cells=[Text(str(status.counts[state] or ""), style=STYLES[state]) for status in studies], keep=5)
             for state in (TrialState.RUNNING, TrialState.PRUNED, TrialState.FAIL)
@@ -37,6 +37,13 @@ def studies_table(studies: Sequence[StudyStatus], width: int) -> RenderableType:
         Column(title="objective", cells=[status.record.objectives[0].metric for status in studies], keep=8, right=False, style="dim"),
     ]
     return grid(columns, width)
+
+
+def _told(status: StudyStatus) -> str:
+    """Ended of asked for; where full runs are asked for, how many of these are spent."""
+    if status.full_runs is None:
+        return f"{status.told}/{status.record.n_trials}"
+    return f"{status.told}, {status.full_runs:.1f}/{status.record.n_trials} full runs"
 
 
 def trial_block(study: StudyPaths, record: StudyRecord, trial: TrialStatus) -> RenderableType:

@@ -53,8 +53,12 @@ def study_left_s(status: StudyStatus, now: float) -> float | None:
     durations = durations or [(trial.seconds or 0.0) + (trial_left_s(trial, now) or 0.0) for trial in status.trials if trial.steps]
     if not durations:
         return None
-    to_come = max(status.record.n_trials - status.told - status.counts[TrialState.RUNNING], 0)
-    work = sum(running) + to_come * sum(durations) / len(durations)
+    if status.full_runs is not None:  # as long as those before, for each full run
+        spent = sum(trial.seconds or 0.0 for trial in status.trials)
+        work = max(status.record.n_trials - status.full_runs, 0.0) * spent / status.full_runs if status.full_runs else sum(running)
+    else:
+        to_come = max(status.record.n_trials - status.told - status.counts[TrialState.RUNNING], 0)
+        work = sum(running) + to_come * sum(durations) / len(durations)
     return max([work / max(len(status.record.slots), 1), *running])
 
 

@@ -210,7 +210,7 @@ def serve(desk: AttemptDesk) -> None:
             if settings.mode is not Mode.SILENT:
                 log.write(msgspec.json.encode({"step": step, "data": metrics(knob, settings, step, draw)}) + b"\n")
             request = desk.stop_request()
-            checkpoints.save(step, now=request is not None and request.reason is Reason.INTERRUPTED)
+            checkpoints.save(step, now=request is not None and request.reason.goes_on)
             if request is not None and settings.mode is not Mode.DEAF:
                 desk.stopped(request, steps=step)
                 return

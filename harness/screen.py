@@ -13,7 +13,7 @@ from harness.columns import GAP, STYLES, Column, fitting, grid, live_columns, ra
 from harness.digest import cost_line, failures, next_commands, numbers, ranked, rows_to_show, seeds_note, study_left_s, untold
 from harness.status import StudyStatus
 from harness.types import TrialState
-from harness.wording import definition, duration, exact
+from harness.wording import definition, duration, exact, full_runs
 
 _SHORTEST_MESSAGE, _LONGEST_MESSAGE = 24, 90
 
@@ -37,7 +37,7 @@ def header(status: StudyStatus, now: float, *, width: int = 140) -> RenderableTy
     left = study_left_s(status, now)
     if left is not None:
         title.append(f", about {duration(left)} left", style="dim")
-    counts = Text(f"{status.told}/{status.record.n_trials} ", style="bold")
+    counts = Text(f"{status.told}/{status.record.n_trials} " if status.full_runs is None else full_runs(status), style="bold")
     for state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.WAITING):
         if status.counts[state]:
             counts.append(f"  {status.counts[state]} {state.lower()}", style=STYLES[state])
@@ -156,7 +156,10 @@ def _best_line(status: StudyStatus) -> Text:
 
 
 def _bar(status: StudyStatus, width: int) -> Text:
-    """All the trials that were asked for, those that ended in their states' colours."""
+    """All that was asked for, in the colours of the states of those that ended."""
+    if status.full_runs is not None:
+        cells = round(status.progress * width)
+        return Text("━" * cells, style=STYLES[TrialState.COMPLETE]).append("━" * (width - cells), style="bright_black")
     total = max(status.record.n_trials, len(status.trials), 1)
     bar, drawn, done = Text(), 0, 0
     for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING):

@@ -34,13 +34,20 @@ class StudyStatus:
     controller_alive: bool  # on this host
     elapsed_s: float
     startup_share: float | None  # of the seconds of all trials
-    ended: bool  # every trial that was asked for has been told
+    full_runs: float | None  # spent so far, restores included, where n_trials is a number of them
+    ended: bool  # all that was asked for has been told
     at: float
 
     @property
     def told(self) -> int:
         """How many trials have ended."""
         return sum(count for state, count in self.counts.items() if state.ended)
+
+    @property
+    def progress(self) -> float:
+        """How much of what was asked for is done, from 0 to 1."""
+        done = self.told if self.full_runs is None else self.full_runs
+        return 1.0 if self.ended else min(done / max(self.record.n_trials, len(self.trials) if self.full_runs is None else 1, 1), 1.0)
 
     @property
     def elsewhere(self) -> bool:
@@ -147,9 +154,16 @@ def _summary(
         controller_alive=alive,
         elapsed_s=max((now if working else last_seen) - record.created_at, 0.0),
         startup_share=sum(trial.startup_s or 0.0 for trial in trials) / seconds if seconds else None,
-        ended=told >= record.n_trials,
+        full_runs=None if record.restore_cost is None else sum(_full_runs(trial, record.restore_cost) for trial in trials),
+        ended=told >= record.n_trials if record.restore_cost is None else record.finished,
         at=now,
     )
+
+
+def _full_runs(trial: TrialStatus, restore_cost: float) -> float:
+    """What a trial has trained, as a share of its whole length, and what its restores are counted as."""
+    share = min(trial.steps / trial.total_steps, 1.0) if trial.total_steps else 0.0
+    return share + restore_cost * trial.restores
 
 
 def _best(trials: Iterable[TrialStatus], objective: Objective) -> TrialStatus | None:

@@ -17,7 +17,20 @@ from harness.engine import Assignment
 from harness.errors import RecordError
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths, TrialPaths
 from harness.plain import plain
-from harness.types import AttemptResult, EngineSpec, Event, GpuUse, Lease, Params, Reason, Slot, TrialResult, TrialSpec, TrialState
+from harness.types import (
+    AttemptResult,
+    EngineSpec,
+    Event,
+    GpuUse,
+    Lease,
+    Params,
+    Reason,
+    RunState,
+    Slot,
+    TrialResult,
+    TrialSpec,
+    TrialState,
+)
 
 T = TypeVar("T")
 NOBODY = "nobody is running it"
@@ -50,6 +63,7 @@ class TrialStatus:
     training_at: float | None = None  # since when the last attempt trains
     ended_at: float | None = None
     gpu_seconds: float = 0.0
+    restores: int = 0  # attempts that went on where the plan had paused the one before
     warm: bool = False  # on an engine that had served others
     phases: dict[str, float] = field(default_factory=dict)  # seconds, of the last attempt, once the trial has ended
     gpu: GpuUse | None = None  # likewise
@@ -66,6 +80,7 @@ class TrialWatch:
         self._spec: TrialSpec | None = None
         self._result: TrialResult | None = None
         self._attempts: dict[int, AttemptWatch] = {}
+        self._pauses: dict[int, float | None] = {}  # attempt -> when it was paused
 
     @property
     def known(self) -> bool:
@@ -88,6 +103,9 @@ class TrialWatch:
         last = read_quietly(attempts[-1].paths.result, AttemptResult)
         if last is not None and last.reason is Reason.INTERRUPTED and not controller_alive:
             return replace(self._running(status, attempts, last.ended_at, True), state=TrialState.WAITING, message=INTERRUPTED)
+        if last is not None and last.state is RunState.STOPPED and last.reason is Reason.PAUSED:
+            paused = self._running(status, attempts, last.ended_at, True)
+            return replace(paused, state=TrialState.WAITING, reason=Reason.PAUSED, message=plain(last.message))
         return self._running(status, attempts, now, controller_alive)
 
     def _as_specified(self, total_steps: int | None) -> TrialStatus:
@@ -126,6 +144,7 @@ class TrialWatch:
             training_at=last.training.at if last and last.training else None,
             ended_at=result.ended_at,
             gpu_seconds=result.gpu_seconds,
+            restores=result.restores,
             warm=result.warm,
             phases=result.phases,
             gpu=result.gpu,
@@ -136,7 +155,9 @@ class TrialWatch:
         began = min((attempt.given.at for attempt in attempts if attempt.given), default=None)
         deserted = not controller_alive and not self._is_served(last)
         until = last.last_sign_at() if deserted else now
-        seconds = None if began is None else max(until - began, 0.0)
+        pauses = [self._paused_at(attempt) for attempt in attempts[:-1]]
+        idle = sum(max(after.given.at - at, 0.0) for at, after in zip(pauses, attempts[1:], strict=True) if at and after.given)
+        seconds = None if began is None else max(until - began - idle, 0.0)
         return replace(
             status,
             state=TrialState.RUNNING,
@@ -152,6 +173,7 @@ class TrialWatch:
             started_at=began,
             training_at=last.training.at if last.training else None,
             gpu_seconds=(seconds or 0.0) * (Slot.named(last.slot).gpu_count if last.slot else 0.0),
+            restores=sum(at is not None for at in pauses),
             deserted=deserted,
         )
 
@@ -160,6 +182,14 @@ class TrialWatch:
             attempt = self._attempts.setdefault(number, AttemptWatch(self.paths.attempt(number), self._metric))
             attempt.follow()
         return [self._attempts[number] for number in sorted(self._attempts)]
+
+    def _paused_at(self, attempt: AttemptWatch) -> float | None:
+        """When an earlier attempt was paused, if that is how it ended."""
+        number = attempt.paths.number
+        if number not in self._pauses:
+            result = read_quietly(attempt.paths.result, AttemptResult)
+            self._pauses[number] = result.ended_at if result is not None and result.reason is Reason.PAUSED else None
+        return self._pauses[number]
 
     def _is_served(self, attempt: AttemptWatch) -> bool:
         """Whether a living supervisor still has this attempt to do."""

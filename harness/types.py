@@ -51,6 +51,11 @@ class Reason(StrEnum):
     LOST = "lost"  # nobody wrote how it ended
     UNTRUSTED = "untrusted"  # the engine failed its own check before or at the first step; run again on a new one
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether a trial that was asked to stop for it saves a checkpoint, to go on from there in another attempt."""
+        return self in (Reason.INTERRUPTED, Reason.PAUSED)
+
 
 class Role(StrEnum):
     """What a trial is good for in its study."""
@@ -402,6 +407,7 @@ class TrialResult:
     ended_at: float
     warm: bool = False  # the last attempt was given to an engine that had served others
     failure: FailureKind | None = None  # of the last attempt, where the trial failed
+    restores: int = 0  # attempts that went on where the plan had paused the one before
     phases: dict[str, float] = field(default_factory=dict)  # seconds, of the last attempt; `harness.measures` says of what
     gpu: GpuUse | None = None  # of the last attempt
 
@@ -426,3 +432,6 @@ class StudyRecord:
     total_steps: int | None = None
     note: str = ""
     stopped: str = ""  # why it was ended before its last trial, by its own budget
+    plan: str = "Once"
+    restore_cost: float | None = None  # of going on after a pause, where n_trials is a number of full runs; None: it is one of trials
+    finished: bool = False  # the plan wants no more, where n_trials does not tell

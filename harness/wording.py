@@ -166,8 +166,14 @@ def summary_line(status: StudyStatus) -> str:
     ended = ", ".join(f"{status.counts[state]} {state}" for state in TrialState if state.ended and status.counts[state])
     going = "".join(f", {status.counts[state]} {state}" for state in (TrialState.RUNNING, TrialState.WAITING) if status.counts[state])
     best = f", best {status.best.values[0]:.4g} (trial {status.best.number})" if status.best and status.best.values else ""
-    told = f"{status.told} of {status.record.n_trials} trials ended" + (f" ({ended})" if ended else "")
+    count = f"{status.told} of {status.record.n_trials} trials" if status.full_runs is None else f"{status.told} trials"
+    told = f"{count} ended" + (f" ({ended})" if ended else "") + (f", {full_runs(status)}" if status.full_runs is not None else "")
     return f"study {status.record.name}: {told}{going}{best}"
+
+
+def full_runs(status: StudyStatus) -> str:
+    """`7.4 of 12 full runs`"""
+    return f"{status.full_runs or 0.0:.1f} of {status.record.n_trials} full runs"
 
 
 def changes(before: StudyStatus | None, after: StudyStatus) -> Iterator[str]:
@@ -185,7 +191,8 @@ def changes(before: StudyStatus | None, after: StudyStatus) -> Iterator[str]:
 
 
 def _trial_changes(earlier: TrialStatus | None, trial: TrialStatus, objectives: Sequence[Objective]) -> Iterator[str]:
-    attempts = earlier.attempts if earlier and earlier.state is TrialState.RUNNING else 0
+    began = earlier is not None and (earlier.state is TrialState.RUNNING or earlier.reason is Reason.PAUSED)
+    attempts = earlier.attempts if earlier is not None and began else 0
     if trial.slot and trial.attempts > attempts:
         yield started_line(trial.number, trial.slot, trial.params, attempt=trial.attempts - 1)
     if trial.curve and (earlier is None or trial.curve[-1] not in earlier.curve[-1:]):
@@ -193,5 +200,9 @@ def _trial_changes(earlier: TrialStatus | None, trial: TrialStatus, objectives: 
         yield step_line(trial.number, step, trial.total_steps, objectives[0].metric, value)
     if trial.state.ended:
         yield ended_line(trial, objectives)
-    elif trial.message and trial.state is TrialState.RUNNING and not (earlier and earlier.message == trial.message):
+    elif (
+        trial.message
+        and (trial.state is TrialState.RUNNING or trial.reason is Reason.PAUSED)
+        and not (earlier and earlier.message == trial.message)
+    ):
         yield f"trial {trial.number}: {trial.message}"

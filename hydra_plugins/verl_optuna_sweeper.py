@@ -24,10 +24,12 @@ class VerlOptunaSweeper(Sweeper):
         params: DictConfig | None,
         custom_search_space: str | None,
         pruner: Any = None,
+        plan: Any = None,
     ) -> None:
         self.options = {
             "sampler": sampler,
             "pruner": pruner,
+            "plan": plan,
             "direction": direction,
             "storage": storage,
             "study_name": study_name,

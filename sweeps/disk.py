@@ -6,7 +6,7 @@ verl itself keeps a trial's last ones only (`trainer.max_actor_ckpt_to_keep`); i
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness import records
@@ -25,6 +25,20 @@ class Kept:
     state: TrialState
     values: tuple[float, ...] | None
     size: int  # bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Paused:
+    """A trial that may go on from its checkpoint."""
+
+    steps: int
+    value: float | None  # the objective's, when it was seen last
+
+
+def least_promising(paused: Mapping[int, Paused], objective: Objective) -> list[int]:
+    """Those that came least far first, the weaker before the better."""
+    sign = 1 if objective.direction is Direction.MAXIMIZE else -1
+    return sorted(paused, key=lambda number: (paused[number].steps, sign * (paused[number].value or 0.0), number))
 
 
 def superfluous(kept: Sequence[Kept], objectives: Sequence[Objective], keep_best: int) -> list[int]:
@@ -61,30 +75,36 @@ class CheckpointKeeper:
     full: bool = False  # the cap is reached with nothing left to remove: trials that start now save none
     _ended: dict[int, TrialResult] = field(default_factory=dict)
 
-    def tidy(self) -> None:
-        """After the end of a trial."""
+    def tidy(self, paused: Mapping[int, Paused]) -> list[int]:
+        """After a trial has ended or paused. Returns the paused ones that have to be given up for the cap."""
         kept = [trial for paths in self.study.trials() if (trial := self._kept(paths)) is not None]
         if self.keep_best is not None:
             gone = set(superfluous(kept, self.objectives, self.keep_best))
-            self._remove(gone)
+            self.remove(gone)
             kept = [trial for trial in kept if trial.number not in gone]
-        if self.cap:
-            self._heed_cap(kept)
+        return self._heed_cap(kept, paused) if self.cap else []
 
-    def _heed_cap(self, kept: Iterable[Kept]) -> None:
-        """Those that failed go first, the oldest before the others; what serves is the trial that runs and the best."""
+    def _heed_cap(self, kept: Iterable[Kept], paused: Mapping[int, Paused]) -> list[int]:
+        """Those that failed go first, the oldest before the others, then the paused; what serves is the trial that runs and the best."""
         used = sum(size(paths.checkpoints) for paths in self.study.trials())
         for trial in sorted((trial for trial in kept if trial.state is TrialState.FAIL), key=lambda trial: trial.number):
             if used <= self.cap:
                 break
-            self._remove([trial.number])
+            self.remove([trial.number])
             used -= trial.size
+        given_up = []
+        for number in least_promising(paused, self.objectives[0]):
+            if used <= self.cap:
+                break
+            given_up.append(number)
+            used -= size(self.study.trial(number).checkpoints)
         if used > self.cap and not self.full:
             self.say(
                 f"checkpoints take {used / GIB:.3g} GiB, more than checkpoints.cap_gib={self.cap / GIB:g}, and none can be removed: "
                 "trials that start from now on save none"
             )
         self.full = used > self.cap
+        return given_up
 
     def _kept(self, paths: TrialPaths) -> Kept | None:
         if paths.number not in self._ended:
@@ -97,6 +117,6 @@ class CheckpointKeeper:
         result = self._ended[paths.number]
         return Kept(number=paths.number, state=result.state, values=result.values, size=size(paths.checkpoints))
 
-    def _remove(self, numbers: Iterable[int]) -> None:
+    def remove(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             shutil.rmtree(self.study.trial(number).checkpoints, ignore_errors=True)

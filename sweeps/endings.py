@@ -20,12 +20,12 @@ from sweeps.runner import Outcome
 def outcome(curves: Sequence[Curve], result: AttemptResult, failure: Failure | None = None) -> Outcome:
     """Only a training that ran to its end and logged every objective is COMPLETE, only one that pruner or guard stopped is PRUNED.
 
-    One that was interrupted waits: the study goes on with it.
+    One that was interrupted or paused waits: the study may go on with it.
     """
     if result.state is RunState.SUCCEEDED:
         return _completed(curves, result)
-    if result.state is RunState.STOPPED and result.reason is Reason.INTERRUPTED:
-        return Outcome(state=TrialState.WAITING, reason=Reason.INTERRUPTED, message=result.message)
+    if result.state is RunState.STOPPED and result.reason.goes_on:
+        return Outcome(state=TrialState.WAITING, reason=result.reason, message=result.message)
     if result.state is RunState.STOPPED and result.reason in (Reason.PRUNED, Reason.GUARDED):
         return Outcome(state=TrialState.PRUNED, reason=result.reason, message=result.message)
     if failure is None:

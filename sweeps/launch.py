@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -27,15 +27,18 @@ from harness.types import Reason, StudyRecord, TrialResult, TrialState
 from sweeps import assets, damage, storage, study
 from sweeps.budget import BudgetWatch
 from sweeps.compose import Composer
-from sweeps.config import Settings, read_settings, with_hydra
+from sweeps.config import Settings, interpolations, read_settings, with_hydra
 from sweeps.loop import Loop, TooManyFailures
 from sweeps.outages import Outages
+from sweeps.plans.build import SEED, build_plan, terms_of
+from sweeps.plans.once import Once
+from sweeps.plans.plan import BasePlan, Terms
 from sweeps.pruners.build import build_pruner
 from sweeps.rehearse import refuse_oversubscribed, rehearse, reuse_note
 from sweeps.samplers.build import build_sampler, remembers_nothing
 from sweeps.space import Space
 from sweeps.spectator import Spectator
-from sweeps.sweeper import directions_of, number_of_trials, proposer, read_space
+from sweeps.sweeper import directions_of, is_exhaustive, number_of_trials, proposer, read_space
 from sweeps.trials import TrialRunner
 
 log = logging.getLogger("verl_sweep")
@@ -48,7 +51,8 @@ def launch_study(context: HydraContext, config: DictConfig, options: Mapping[str
     space, custom = read_space(options, arguments, context)
     paths = StudyPaths(settings.outputs / (settings.study or study.moment_name("study")))
     sampler = build_sampler(options["sampler"], space, trials_so_far=study.trials_so_far(paths), study_seed=settings.sampler_seed)
-    pruner = build_pruner(options["pruner"])
+    pruner, plan = build_pruner(options["pruner"]), build_plan(options["plan"])
+    n_trials = options["n_trials"] if plan.full_runs else number_of_trials(options["n_trials"], space, sampler)
     return _Launch(
         config=config,
         loader=context.config_loader,
@@ -57,7 +61,8 @@ def launch_study(context: HydraContext, config: DictConfig, options: Mapping[str
         paths=paths,
         sampler=sampler,
         pruner=pruner,
-        n_trials=number_of_trials(options["n_trials"], space, sampler),
+        plan=plan,
+        n_trials=n_trials,
         options=options,
         custom=custom,
     ).run()
@@ -80,6 +85,7 @@ def launch_trial(loader: ConfigLoader, config: DictConfig, overrides: list[str])
         paths=paths,
         sampler=optuna.samplers.RandomSampler(seed=0),
         pruner=optuna.pruners.NopPruner(),
+        plan=Once(),
         n_trials=1,
         options=options,
         custom=None,
@@ -103,12 +109,13 @@ class _Launch:
         paths: StudyPaths,
         sampler: optuna.samplers.BaseSampler,
         pruner: optuna.pruners.BasePruner,
+        plan: BasePlan,
         n_trials: int,
         options: Mapping[str, Any],
         custom: Any,
     ) -> None:
         self.settings, self.space, self.paths, self.options = settings, space, paths, options
-        self.sampler, self.pruner, self.n_trials = sampler, pruner, n_trials
+        self.sampler, self.pruner, self.plan, self.n_trials = sampler, pruner, plan, n_trials
         self.composer = Composer(loader, config)
         self.propose = proposer(space, custom, config)
         self.config = config
@@ -118,6 +125,7 @@ class _Launch:
         to_be_made = assets.missing(self.settings.assets)
         folders, cures = {asset.folder for asset in to_be_made}, self.settings.cures
         corners = rehearse(self.composer, self.space, self.settings.objectives, to_be_made=folders, cures=cures)
+        terms = self._terms(corners)
         launcher = engine_launcher(self.config)
         refuse_oversubscribed(launcher.slots(), corners[0], self.settings.rollout_share)
         tracker = instantiate(self.settings.tracking)
@@ -131,6 +139,7 @@ class _Launch:
             arguments=sys.argv[1:],
             sampler=type(self.sampler).__name__,
             pruner=type(self.pruner).__name__,
+            plan=self.plan,
             total_steps=corners[0]["trainer"].get("total_training_steps"),
         )
         study.refuse_mismatch(self.paths, asked)
@@ -153,7 +162,7 @@ class _Launch:
                 interrupts.runner = TrialRunner(
                     self.paths, record, self.settings, self.composer, launcher, tracker, say=spectator.say, structures=structures
                 )
-                return self._course(record, handle, interrupts.runner, spectator, interrupts)
+                return self._course(record, handle, terms, interrupts.runner, spectator, interrupts)
 
             with interrupts.heeded():
                 if kept is None:
@@ -161,7 +170,13 @@ class _Launch:
                 return Outages(url, self.settings.storage_s, interrupts, spectator.say).outlive(course, kept)
 
     def _course(
-        self, record: StudyRecord, handle: optuna.Study, runner: TrialRunner, spectator: Spectator, interrupts: _Interrupts
+        self,
+        record: StudyRecord,
+        handle: optuna.Study,
+        terms: Terms,
+        runner: TrialRunner,
+        spectator: Spectator,
+        interrupts: _Interrupts,
     ) -> float | None:
         spectator.look()  # what was spent before this launch
         budget = BudgetWatch(self.settings.budget, spectator.seen, spectator.say)
@@ -171,6 +186,8 @@ class _Launch:
             propose=self.propose,
             distributions=self.space.distributions,
             n_trials=self.n_trials,
+            plan=self.plan,
+            terms=terms,
             max_failure_rate=self.options["max_failure_rate"],
             at_once=min(self.options["n_jobs"], len(record.slots)),
             audience=spectator,
@@ -189,12 +206,27 @@ class _Launch:
         # After any other error the engines go on without us: the same command takes them over.
         runner.leave()
         study.write_results(handle, self.paths.results)
-        if budget.reason and not study.is_whole(handle, self.n_trials):
-            records.replace(self.paths.record, replace(record, stopped=budget.reason))
+        whole = loop.is_whole
+        if whole or budget.reason:
+            records.replace(self.paths.record, replace(record, finished=whole, stopped="" if whole else budget.reason))
         spectator.close_with_result()
-        if interrupts.seen is not None and not study.is_whole(handle, self.n_trials):
+        if interrupts.seen is not None and not whole:
             raise StudyInterrupted(f"{interrupts.seen.name}: interrupted; the same command goes on with the study")
         return _best_value(handle)
+
+    def _terms(self, corners: Sequence[Mapping[str, Any]]) -> Terms:
+        """Raises ConfigError where the plan cannot carry this study."""
+        if not self.plan.full_runs:
+            return Terms(budget=self.n_trials)
+        return terms_of(
+            self.plan,
+            self.space,
+            corners,
+            n_trials=self.n_trials,
+            objectives=len(self.settings.objectives),
+            follow_seed=interpolations(self.composer.compose(self.space.fixed)).get(SEED, ()),
+            exhaustive=is_exhaustive(self.sampler),
+        )
 
     def _sampler(self, trial: int) -> optuna.samplers.BaseSampler:
         """A new one for each trial: what it proposes follows from the study's seed and its trials, whichever controller asks."""

@@ -17,7 +17,7 @@ from harness.types import AttemptResult, Failure, Objective, Reason, StopRequest
 from sweeps.engines import LiveEngine
 from sweeps.runner import Outcome
 
-NOT_ITS_FAULT = (Reason.UNTRUSTED, Reason.LOST, Reason.INTERRUPTED)
+NOT_ITS_FAULT = (Reason.UNTRUSTED, Reason.LOST, Reason.INTERRUPTED, Reason.PAUSED)
 
 
 @dataclass(slots=True)

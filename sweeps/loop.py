@@ -96,6 +96,11 @@ class Loop:
     def stopped(self) -> Reason | None:
         return self._stopping
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the plan wants no more of this study, and nothing is left unfinished."""
+        return not (self._running or self._waiting or self._paused) and self._decision() is None
+
     def _heed_wish(self) -> None:
         """Between two rounds, when every running trial is one that the runner knows."""
         if self._stopping is None and (reason := self.wish_to_stop()) is not None:
@@ -220,7 +225,7 @@ class Loop:
             self.runner.stop(number, Reason.PRUNED, f"{where}: not among the best that have come so far")
 
     def _tell(self, number: int, outcome: Outcome) -> None:
-        trial, proposal = self._running.pop(number)
+        trial, proposal = (self._running if number in self._running else self._paused).pop(number)
         self._doomed.discard(number)
         self._pausing.discard(number)
         if outcome.state is TrialState.WAITING:

@@ -27,7 +27,7 @@ from harness.trial_status import read_quietly
 from harness.types import Direction, Objective, Slot, StudyRecord
 from sweeps import verl_tree
 from sweeps.config import Settings
-from sweeps.loop import counted
+from sweeps.plans.plan import BasePlan
 from sweeps.space import Space, compare_spaces, space_signature
 
 JOURNAL = "journal"  # as a record names a study's own storage
@@ -51,6 +51,7 @@ def describe(
     arguments: Sequence[str],
     sampler: str,
     pruner: str,
+    plan: BasePlan,
     total_steps: int | None,
 ) -> StudyRecord:
     """What is asked, as a record."""
@@ -70,6 +71,8 @@ def describe(
         versions=_versions(),
         total_steps=total_steps,
         note=settings.note,
+        plan=type(plan).__name__,
+        restore_cost=plan.restore_cost if plan.full_runs else None,
     )
 
 
@@ -79,10 +82,23 @@ def opened(asked: StudyRecord, paths: StudyPaths) -> Iterator[StudyRecord]:
     known = refuse_mismatch(paths, asked)
     paths.root.mkdir(parents=True, exist_ok=True)
     with _alone(paths):
-        record = asked if known is None else replace(known, n_trials=asked.n_trials, slots=asked.slots, stopped="")
+        record = asked if known is None else _going_on(known, asked)
         records.replace(paths.record, record)
         paths.stop.unlink(missing_ok=True)
         yield record
+
+
+def _going_on(known: StudyRecord, asked: StudyRecord) -> StudyRecord:
+    """The question stays; how far it is pursued is the present launch's."""
+    return replace(
+        known,
+        n_trials=asked.n_trials,
+        slots=asked.slots,
+        plan=asked.plan,
+        restore_cost=asked.restore_cost,
+        stopped="",
+        finished=False,
+    )
 
 
 def refuse_anothers(kept: optuna.storages.BaseStorage, name: str, paths: StudyPaths) -> None:
@@ -190,11 +206,6 @@ def refuse_another_question(known: StudyRecord, asked: StudyRecord) -> None:
             f"study.name: {known.name} exists and asks another question ({'; '.join(differences)}); give this one another name",
             differences=differences,
         )
-
-
-def is_whole(study: optuna.Study, n_trials: int) -> bool:
-    """Whether every trial that was asked for has been told."""
-    return len(counted(study)) >= n_trials
 
 
 def write_results(study: optuna.Study, path: Path) -> None:

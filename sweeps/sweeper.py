@@ -21,6 +21,7 @@ from sweeps import storage
 from sweeps.audience import LogAudience
 from sweeps.custom_space import CustomSpace, load_custom_space, suggest_custom
 from sweeps.loop import Loop, counted
+from sweeps.plans.build import build_plan, refuse_for_tasks
 from sweeps.pruners.build import build_pruner
 from sweeps.runner import Proposal, Runner
 from sweeps.samplers.build import build_sampler
@@ -74,8 +75,11 @@ def read_space(options: Mapping[str, Any], arguments: Sequence[str], context: Hy
 
 def number_of_trials(wanted: int, space: Space, sampler: optuna.samplers.BaseSampler) -> int:
     """A sampler that tries every point once has no more than there are."""
-    exhaustive = isinstance(sampler, optuna.samplers.GridSampler | optuna.samplers.BruteForceSampler)
-    return min(wanted, space.size) if exhaustive and space.size is not None else wanted
+    return min(wanted, space.size) if is_exhaustive(sampler) and space.size is not None else wanted
+
+
+def is_exhaustive(sampler: optuna.samplers.BaseSampler) -> bool:
+    return isinstance(sampler, optuna.samplers.GridSampler | optuna.samplers.BruteForceSampler)
 
 
 def proposer(space: Space, custom: CustomSpace | None, config: DictConfig) -> Any:
@@ -99,6 +103,7 @@ def _sweep_tasks(
     known = _trials_so_far(backend, options["study_name"])
     sampler = build_sampler(options["sampler"], space, trials_so_far=known, study_seed=None)
     pruner = build_pruner(options["pruner"]) if options["pruner"] else optuna.pruners.NopPruner()
+    refuse_for_tasks(build_plan(options["plan"]))
     study = optuna.create_study(
         study_name=options["study_name"],
         storage=backend,

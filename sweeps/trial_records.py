@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 from omegaconf import DictConfig
 
 from harness import command, records
+from harness.attempt_watch import AttemptWatch
 from harness.measures import Meter
 from harness.metrics import MetricReader
 from harness.paths import AttemptPaths, StudyPaths, TrialPaths
-from harness.types import AttemptResult, FailureKind, Slot, TrialResult, TrialSpec
+from harness.types import AttemptResult, FailureKind, Reason, Slot, TrialResult, TrialSpec
 from sweeps import endings
 from sweeps.config import unresolved
 from sweeps.runner import Outcome, Proposal
@@ -44,6 +46,7 @@ def write_spec(study: StudyPaths, proposal: Proposal, *, seed: int, config: Dict
         overrides=proposal.overrides,
         seed=seed,
         created_at=time.time(),
+        role=proposal.role,
     )
     paths.hydra.mkdir(parents=True, exist_ok=True)
     records.write_yaml(paths.hydra / "overrides.yaml", list(proposal.overrides))
@@ -55,7 +58,7 @@ def write_spec(study: StudyPaths, proposal: Proposal, *, seed: int, config: Dict
 
 def write_result(paths: TrialPaths, outcome: Outcome, ended: Ended | None = None) -> None:
     """Once; `ended` is None for a trial that never had a slot."""
-    seconds = endings.slot_seconds(paths)
+    seconds, attempts = endings.slot_seconds(paths), paths.attempts()
     measured = _measured(paths, ended.attempt) if ended else {}
     result = TrialResult(
         number=paths.number,
@@ -64,7 +67,7 @@ def write_result(paths: TrialPaths, outcome: Outcome, ended: Ended | None = None
         message=outcome.message,
         values=outcome.values,
         steps=ended.steps if ended else 0,
-        attempts=len(paths.attempts()),
+        attempts=len(attempts),
         seconds=seconds,
         gpu_seconds=seconds * (ended.slot.gpu_count if ended else 0.0),
         startup_s=endings.startup_s(ended.attempt) if ended else None,
@@ -72,9 +75,27 @@ def write_result(paths: TrialPaths, outcome: Outcome, ended: Ended | None = None
         ended_at=time.time(),
         warm=ended is not None and ended.warm,
         failure=ended.failure if ended else None,
+        restores=restores(attempts),
         **measured,
     )
     records.write(paths.result, result)
+
+
+def last_slot(paths: TrialPaths) -> Ended:
+    """What its last attempt left, of a trial that has no engine any more."""
+    attempt = paths.attempts()[-1]
+    watch = AttemptWatch(attempt, "")
+    watch.follow_events()
+    assert watch.slot is not None, "a trial that was paused had a slot"
+    result = records.read(attempt.result, AttemptResult)
+    warm = bool(watch.placed is not None and watch.placed.data.get("served"))
+    return Ended(attempt=attempt, slot=Slot.named(watch.slot), steps=result.steps, warm=warm, failure=None)
+
+
+def restores(attempts: Sequence[AttemptPaths]) -> int:
+    """How often a trial went on after a pause."""
+    results = (records.read_if_there(attempt.result, AttemptResult) for attempt in attempts[:-1])
+    return sum(result is not None and result.reason is Reason.PAUSED for result in results)
 
 
 def _measured(paths: TrialPaths, attempt: AttemptPaths) -> dict[str, Any]:

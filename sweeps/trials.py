@@ -30,7 +30,7 @@ from harness.types import (
 from sweeps import endings, failing, guarding, trial_records
 from sweeps.compose import Composer
 from sweeps.config import Settings, interpolations, trainer_config
-from sweeps.disk import CheckpointKeeper
+from sweeps.disk import CheckpointKeeper, Paused
 from sweeps.engines import EnginePool, LiveEngine
 from sweeps.guarding import Guarding
 from sweeps.live_trial import NOT_ITS_FAULT, LiveTrial, curve_of, excused, next_attempt
@@ -55,7 +55,8 @@ class TrialRunner:
     _engines: EnginePool = field(init=False)
     _trials: dict[int, LiveTrial] = field(default_factory=dict)  # by number
     _homeless: list[tuple[TrialSpec, TrialPaths, Mapping[str, object]]] = field(default_factory=list)  # have to wait for a slot to settle
-    _given_up: dict[int, Outcome] = field(default_factory=dict)  # of those, by number
+    _given_up: dict[int, Outcome] = field(default_factory=dict)  # of those and of paused ones, by number
+    _paused: dict[int, Paused] = field(default_factory=dict)  # hold a checkpoint and no slot
     _asked: Counter[str] = field(default_factory=Counter)  # fingerprint -> how many trials asked for it
     _keeper: CheckpointKeeper = field(init=False)
     _guarding: Guarding = field(init=False)
@@ -87,6 +88,7 @@ class TrialRunner:
             trial_records.write_result(paths, outcome)
             return outcome
         spec = trial_records.write_spec(self.study, proposal, seed=int(tree["data"].get("seed") or 0), config=config)
+        self._paused.pop(proposal.number, None)
         self._launch(spec, paths, tree)
         return None
 
@@ -105,6 +107,8 @@ class TrialRunner:
         engine = self._engines.serving(attempts[-1])
         lost = (result is None and engine is None) or (result is not None and result.reason in NOT_ITS_FAULT)
         if lost and guarding.outcome(guarding.verdicts(attempts[-1])) is None:
+            if result is not None and result.reason is Reason.PAUSED:
+                self._note_pause(attempts[-1], result)
             return None
         tree = failing.mended(trainer_config(self.composer.compose(proposal.overrides)), attempts)
         trial = self._follow_from_now(records.read(paths.spec, TrialSpec), attempts[-1], tree, engine or self._engines.gone(attempts[-1]))
@@ -134,7 +138,10 @@ class TrialRunner:
 
     def stop(self, number: int, reason: Reason, message: str) -> None:
         trial = self._trials.get(number)
-        if trial is None:
+        if number in self._paused:
+            self._give_up_paused(number, reason, message)
+            self._tidy()
+        elif trial is None:
             self._homeless = [waiting for waiting in self._homeless if waiting[0].number != number]
             self._given_up[number] = Outcome(state=TrialState.WAITING, reason=Reason.INTERRUPTED, message=message)
         elif trial.stop is None or (trial.adopted and trial.stop.reason is Reason.INTERRUPTED):
@@ -273,7 +280,7 @@ class TrialRunner:
 
     def _heed(self, trial: LiveTrial, verdicts: Sequence[GuardVerdict]) -> None:
         """Of a trial that is ending anyway, guards have nothing to say."""
-        if not verdicts or trial.trouble is not None or (trial.stop is not None and trial.stop.reason is not Reason.INTERRUPTED):
+        if not verdicts or trial.trouble is not None or (trial.stop is not None and not trial.stop.reason.goes_on):
             return
         guarding.keep(trial.attempt, verdicts)
         for verdict in verdicts:
@@ -299,13 +306,8 @@ class TrialRunner:
     def _try_again(self, trial: LiveTrial, result: AttemptResult) -> bool:
         if trial.adopted and result.reason in (Reason.LOST, Reason.INTERRUPTED):  # with the controller of before
             retry = trial.trouble is None
-        elif result.state is not RunState.FAILED or trial.trouble is not None or trial.stop is not None:
-            retry = False
         else:
-            counted = trial.attempt.number + 1 - trial.excused
-            # Only an engine that served others before says that it does not trust itself.
-            hopeful = trial.failure is not None and (trial.failure.kind.transient or bool(trial.failure.repair))
-            retry = result.reason is Reason.UNTRUSTED or (hopeful and counted < self.settings.attempts)
+            retry = trial.stop is None and self._is_hopeful(trial, result)
         if not retry:
             return False
         if trial.failure is not None and trial.failure.repair:
@@ -318,8 +320,19 @@ class TrialRunner:
         self._launch(trial.spec, trial.paths, trial.config)
         return True
 
+    def _is_hopeful(self, trial: LiveTrial, result: AttemptResult) -> bool:
+        """Whether another attempt may do what this one failed to do."""
+        if result.state is not RunState.FAILED or trial.trouble is not None:
+            return False
+        # Only an engine that served others before says that it does not trust itself.
+        hopeful = trial.failure is not None and (trial.failure.kind.transient or bool(trial.failure.repair))
+        counted = trial.attempt.number + 1 - trial.excused
+        return result.reason is Reason.UNTRUSTED or (hopeful and counted < self.settings.attempts)
+
     def _end(self, trial: LiveTrial, result: AttemptResult) -> Outcome:
         outcome = trial.trouble or endings.outcome(trial.curves, result, trial.failure)
+        if trial.stop is not None and trial.stop.reason is Reason.PAUSED and self._is_hopeful(trial, result):
+            outcome = Outcome(state=TrialState.WAITING, reason=Reason.PAUSED, message=trial.stop.message)
         engine = trial.engine
         engine.busy = False
         if result.state is RunState.FAILED or result.forced:
@@ -329,7 +342,30 @@ class TrialRunner:
             kind = trial.failure.kind if trial.failure is not None and outcome.state is TrialState.FAIL else None
             ended = Ended(attempt=trial.attempt, slot=engine.slot, steps=trial.steps, warm=trial.warm, failure=kind)
             trial_records.write_result(trial.paths, outcome, ended)
-            self._keeper.tidy()
+        elif outcome.reason is Reason.PAUSED:
+            self._note_pause(trial.attempt, result)
         trial_records.link_wandb(self.study, trial.paths)
         del self._trials[trial.spec.number]
+        self._tidy()
         return outcome
+
+    # --- pauses --------------------------------------------------------------------------------------------------------------------
+
+    def _note_pause(self, attempt: AttemptPaths, result: AttemptResult) -> None:
+        curve = curve_of(self.record.objectives[0], attempt.trial.attempts()).values
+        self._paused[attempt.trial.number] = Paused(steps=result.steps, value=curve[max(curve)] if curve else None)
+
+    def _give_up_paused(self, number: int, reason: Reason, message: str) -> None:
+        """It never had another slot, so nobody else tells how it ended."""
+        del self._paused[number]
+        paths = self.study.trial(number)
+        outcome = Outcome(state=TrialState.PRUNED, reason=reason, message=message)
+        trial_records.write_result(paths, outcome, trial_records.last_slot(paths))
+        self._given_up[number] = outcome
+
+    def _tidy(self) -> None:
+        """Where the checkpoints' cap is reached, paused trials are given up, the least promising first."""
+        while numbers := self._keeper.tidy(self._paused):
+            for number in numbers:
+                self._give_up_paused(number, Reason.PRUNED, "paused, and its checkpoint had to make room (checkpoints.cap_gib)")
+            self._keeper.remove(numbers)

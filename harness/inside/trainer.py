@@ -25,7 +25,7 @@ from harness.inside.measured import MeasuredTrainer
 from harness.inside.replay import OrderedReplayBuffer
 from harness.inside.workers import ActorWorker, CriticWorker, Restored
 from harness.lines import LineReader
-from harness.types import Reason, Slot, StopRequest
+from harness.types import Slot, StopRequest
 
 CORRELATION = "training/rollout_actor_probs_pearson_corr"
 _HANDLES = (  # of processes, and of what was read from the model's folder; all else of a trainer belongs to one attempt
@@ -201,8 +201,8 @@ class AttemptTrainer(MeasuredTrainer):
             self.total_training_steps: int = self.global_steps  # verl logs this step, then leaves its loop
 
     def _is_to_be_continued(self) -> bool:
-        """Whether the attempt is only interrupted: the trial goes on with this checkpoint, whatever `save_freq` says."""
-        return self.stop is not None and self.stop.reason is Reason.INTERRUPTED
+        """Whether the attempt is only interrupted or paused: the trial goes on with this checkpoint, whatever `save_freq` says."""
+        return self.stop is not None and self.stop.reason.goes_on
 
     def _load_checkpoint(self) -> None:
         """The newest one that is whole, whatever verl's own note says, which names one that was never finished just as well."""
@@ -304,7 +304,7 @@ class AttemptTrainer(MeasuredTrainer):
 
     def _while_waiting(self) -> None:
         request = self.desk.stop_request() if self.stop is None else None
-        if request is not None and request.reason is not Reason.INTERRUPTED:  # whose step ends, for its checkpoint
+        if request is not None and not request.reason.goes_on:  # else the step ends, for its checkpoint
             raise Stopped(request)
         check = getattr(getattr(self, "agent_loop_manager", None), "check", None)
         if check is not None:

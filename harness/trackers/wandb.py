@@ -36,8 +36,8 @@ class WandbTracker:
             "WANDB_RUN_ID": run_id,
             "WANDB_RESUME": "allow",  # a later attempt goes on in the same run
             "WANDB_RUN_GROUP": trial.study,
-            "WANDB_JOB_TYPE": "tuning",
-            "WANDB_TAGS": ",".join([trial.study, f"configuration-{trial.configuration}", *self.tags]),
+            "WANDB_JOB_TYPE": trial.role.value,
+            "WANDB_TAGS": ",".join([trial.study, f"configuration-{trial.configuration}", f"seed-{trial.seed}", *self.tags]),
             "WANDB_NOTES": f"trial {trial.number} of study {trial.study}: {knobs}",
             "WANDB_CONSOLE": "off",
             "WANDB_SILENT": "true",

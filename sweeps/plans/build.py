@@ -2,14 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from sweeps.plans.plan import BasePlan
+from harness.errors import ConfigError
+from sweeps.plans.once import Once
+from sweeps.plans.plan import BasePlan, Terms
+from sweeps.space import Space, bare_key
 from sweeps.target import build_target
 
 WHERE = "hydra/sweeper/plan"
+SEED = "seed"
+_LENGTH = ("steps", "trainer.total_training_steps")
 
 
-def build_plan(config: Mapping[str, object]) -> BasePlan:
+def build_plan(config: Mapping[str, object] | None) -> BasePlan:
     """Raises ConfigError."""
+    if config is None:
+        return Once()
     return build_target(config, BasePlan, where=WHERE)  # type: ignore[type-abstract] # the base is only compared with
+
+
+def refuse_for_tasks(plan: BasePlan) -> None:
+    """A plain task function says nothing before it returns, and its seed is its own affair. Raises ConfigError."""
+    if plan.full_runs:
+        raise ConfigError(f"{WHERE}: {type(plan).__name__.lower()} is for verl trials; plain task functions need hydra/sweeper/plan=once")
+
+
+def terms_of(
+    plan: BasePlan,
+    space: Space,
+    trees: Collection[Mapping[str, Any]],
+    *,
+    n_trials: int,
+    objectives: int,
+    follow_seed: Collection[str],
+    exhaustive: bool,
+) -> Terms:
+    """What a plan that counts full runs is told of a study. Raises ConfigError where it cannot carry it.
+
+    `trees`: the trainer's configurations at opposite corners of the space; `follow_seed`: verl's keys that the knob `seed` sets;
+    `exhaustive`: whether the sampler tries each point once.
+    """
+    name = f"{WHERE}: {type(plan).__name__.lower()}"
+    if objectives > 1:
+        raise ConfigError(f"{name} ranks trials by one objective, and there are {objectives}; use hydra/sweeper/plan=once")
+    swept = {bare_key(knob) for knob in space.distributions}
+    if seeds := sorted(swept & {SEED, *follow_seed}):
+        raise ConfigError(
+            f"{seeds[0]}: {type(plan).__name__.lower()} chooses the seeds itself; do not sweep it, or use hydra/sweeper/plan=once"
+        )
+    if "data.seed" not in follow_seed:
+        raise ConfigError(f"data.seed: {name} tries configurations with other seeds by the knob seed, which data.seed does not follow here")
+    if lengths := sorted(swept & set(_LENGTH)):
+        raise ConfigError(
+            f"{lengths[0]}: {name} counts full runs, which are of one length; do not sweep it, or use hydra/sweeper/plan=once"
+        )
+    steps = [tree["trainer"].get("total_training_steps") for tree in trees]
+    if not steps or any(not isinstance(count, int) or count < 1 for count in steps):
+        raise ConfigError(f"trainer.total_training_steps: {name} needs the number of steps of a full run; set steps=...")
+    seed = next(iter(trees))["data"]["seed"]
+    return Terms(budget=n_trials, total_steps=steps[0], seed=seed, most_configurations=space.size if exhaustive else None)

@@ -14,7 +14,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.types import Role
 from sweeps.plans.confirming import Round, Stage, stage
 from sweeps.plans.plan import BasePlan, Decision, Explore, Overview, Phase, Resume, Standing, Terms
 
@@ -66,7 +65,7 @@ class Halving(BasePlan):
         return next(iter(self._stage(overview).missing), None)
 
     def hopeless(self, overview: Overview) -> Mapping[int, str]:
-        tuning, terms = _tuning(overview), overview.terms
+        tuning, terms = overview.tuning, overview.terms
         paused = [standing for standing in tuning if standing.phase is Phase.PAUSED]
         over = bool(paused) and self._exploring(overview) is None and not self._still_explores(overview)
         if over:
@@ -85,7 +84,7 @@ class Halving(BasePlan):
 
     def _exploring(self, overview: Overview) -> Decision | None:
         """One that goes on is waited for where what is left of the budget does not pay for it: nobody weaker is started in its stead."""
-        terms, tuning = overview.terms, _tuning(overview)
+        terms, tuning = overview.terms, overview.tuning
         left = self._purse(terms) - self.spent(tuning, terms) + 1e-9
         found = self._promotable(tuning, terms)
         if found is not None:
@@ -94,12 +93,12 @@ class Halving(BasePlan):
             return Resume(number=standing.number, goal=rung.goal) if price <= left else None
         started = sum(standing.phase is not Phase.REFUSED for standing in tuning)
         runs = any(standing.phase is Phase.RUNNING for standing in tuning)
-        if (started >= self._most(terms) and runs) or len(tuning) - started >= terms.budget:
+        if (started >= self._most(terms) and runs) or not overview.has_new:
             return None
         return Explore() if (self.first_goal(terms) or terms.total_steps) / terms.total_steps <= left else None
 
     def _still_explores(self, overview: Overview) -> bool:
-        return any(standing.phase is Phase.RUNNING for standing in _tuning(overview))
+        return any(standing.phase is Phase.RUNNING for standing in overview.tuning)
 
     def _promotable(self, tuning: Sequence[Standing], terms: Terms) -> tuple[Standing, _Rung] | None:
         for rung in reversed(self._ladder(terms)):
@@ -142,12 +141,8 @@ class Halving(BasePlan):
     def _stage(self, overview: Overview) -> Stage:
         terms = overview.terms
         rounds = [Round(configurations=max(_LEAST_FINALISTS, round(share * terms.budget)), seeds=seeds) for share, seeds in self._confirm]
-        left = terms.budget - self.spent(_tuning(overview), terms)
+        left = terms.budget - self.spent(overview.tuning, terms)
         return stage(rounds, overview, budget=left, curve_weight=self._curve_weight)
-
-
-def _tuning(overview: Overview) -> list[Standing]:
-    return [standing for standing in overview.standings if standing.role is Role.TUNING]
 
 
 def _ranked_at(step: int, tuning: Sequence[Standing]) -> list[Standing]:

@@ -62,6 +62,7 @@ class Terms:
     total_steps: int = 1  # of a full run
     seed: int = 0  # that a trial has when nothing else is said
     most_seeds: int | None = None  # that a configuration can be tried with; None: any number
+    most_configurations: int | None = None  # that there are; None: no end of them
 
     def tuning_seed(self, index: int) -> int:
         """The seeds that choose: consecutive ones."""
@@ -86,6 +87,18 @@ class Overview:
     def standings(self) -> Sequence[Standing]:
         """All trials but the void ones, by number."""
         return [standing for standing in self.read() if standing.phase is not Phase.VOID]
+
+    @cached_property
+    def tuning(self) -> Sequence[Standing]:
+        """The first trials of all configurations."""
+        return [standing for standing in self.standings if standing.role is Role.TUNING]
+
+    @property
+    def has_new(self) -> bool:
+        """Whether there may be another configuration: not where all were tried, or the space is full of what verl refuses."""
+        refused = sum(standing.phase is Phase.REFUSED for standing in self.tuning)
+        most = self.terms.most_configurations
+        return refused < self.terms.budget and (most is None or len(self.tuning) < most)
 
 
 @dataclass(frozen=True, slots=True)

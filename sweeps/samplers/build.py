@@ -29,8 +29,8 @@ def build_sampler(config: Mapping[str, object], space: Space, *, trials_so_far: 
 
 
 def remembers_nothing(sampler: BaseSampler) -> bool:
-    """Whether all that decides its next proposal is its seed and the study's storage: so it is with Optuna's own."""
-    return type(sampler).__module__.startswith("optuna.")
+    """Whether all that decides its next proposal is its seed and the study's storage: so it is with Optuna's own, and ours."""
+    return type(sampler).__module__.startswith(("optuna.", "sweeps.samplers."))
 
 
 def _with_seed(config: Mapping[str, object], *, trials_so_far: int, study_seed: int | None) -> dict[str, object]:

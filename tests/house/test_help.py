@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 TEXT: str = OmegaConf.load(ROOT / "conf" / "config.yaml").hydra.help.template
 
 
-@pytest.mark.parametrize("group", ["hydra/sweeper/sampler", "hydra/sweeper/pruner"])
+@pytest.mark.parametrize("group", ["hydra/sweeper/sampler", "hydra/sweeper/pruner", "hydra/sweeper/plan"])
 def test_help_names_every_option_of_the_sweeper(group: str) -> None:
     line = next(line for line in TEXT.splitlines() if line.strip().startswith(f"{group}:"))
     options = {path.stem for path in (ROOT / "hydra_plugins" / "verl_sweep_conf" / group).glob("*.yaml")}

@@ -77,7 +77,7 @@ def test_a_running_trial_keeps_its_checkpoints(study: StudyPaths) -> None:
     add(study, 1, None)
     add(study, 2, TrialState.COMPLETE, 0.2)
     add(study, 3, TrialState.PRUNED)
-    keeper.tidy()
+    keeper.tidy({})
     assert left(study) == [1, 2]
 
 
@@ -87,19 +87,19 @@ def test_above_the_cap_failed_trials_go_too_and_then_nobody_saves_any_more(study
     add(study, 0, TrialState.FAIL, mib=2)
     add(study, 1, TrialState.FAIL, mib=1)
     add(study, 2, TrialState.COMPLETE, 0.5, mib=2)
-    keeper.tidy()
+    keeper.tidy({})
     assert left(study) == [1, 2]
     assert (keeper.full, said) == (False, [])
     add(study, 3, TrialState.COMPLETE, 0.4, mib=2)
-    keeper.tidy()
+    keeper.tidy({})
     assert left(study) == [2, 3]
     assert keeper.full
-    keeper.tidy()
+    keeper.tidy({})
     assert len(said) == 1
     assert said[0].startswith("checkpoints take 0.00391 GiB, more than checkpoints.cap_gib=")
 
 
 def test_without_a_number_all_stay(study: StudyPaths) -> None:
     add(study, 0, TrialState.PRUNED)
-    CheckpointKeeper(study, (UP,), keep_best=None, cap=0, say=print).tidy()
+    CheckpointKeeper(study, (UP,), keep_best=None, cap=0, say=print).tidy({})
     assert left(study) == [0]

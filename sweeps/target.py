@@ -21,6 +21,7 @@ _PACKAGES = {
     "CmaEsSampler": ("cmaes",),
     "GPSampler": ("torch", "scipy"),
     "QMCSampler": ("scipy",),
+    "Racing": ("scipy",),
     "WilcoxonPruner": ("scipy",),
 }
 
@@ -34,7 +35,7 @@ def build_target(config: Mapping[str, object], base: type[T], *, where: str, **l
         _check(part, where=where)
     target = locate(config, where=where)
     if isinstance(target, type) and not issubclass(target, base):
-        raise ConfigError(f"{where}: {config['_target_']} is not an optuna {base.__name__}")
+        raise ConfigError(f"{where}: {config['_target_']} is not {_kind(base)}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_EXPERIMENTAL, category=ExperimentalWarning)
         try:
@@ -42,8 +43,12 @@ def build_target(config: Mapping[str, object], base: type[T], *, where: str, **l
         except (InstantiationException, TypeError, ValueError) as error:
             raise ConfigError(f"{where}: {config['_target_']} refuses its parameters: {error}") from error
     if not isinstance(built, base):
-        raise ConfigError(f"{where}: {config['_target_']} made a {type(built).__name__}, which is not an optuna {base.__name__}")
+        raise ConfigError(f"{where}: {config['_target_']} made a {type(built).__name__}, which is not {_kind(base)}")
     return built
+
+
+def _kind(base: type) -> str:
+    return f"an optuna {base.__name__}" if base.__module__.startswith("optuna.") else f"a {base.__module__}.{base.__name__}"
 
 
 def targets(config: object) -> Iterator[Mapping[str, object]]:

@@ -62,4 +62,7 @@ def terms_of(
     if not steps or any(not isinstance(count, int) or count < 1 for count in steps):
         raise ConfigError(f"trainer.total_training_steps: {name} needs the number of steps of a full run; set steps=...")
     seed = next(iter(trees))["data"]["seed"]
-    return Terms(budget=n_trials, total_steps=steps[0], seed=seed, most_configurations=space.size if exhaustive else None)
+    terms = Terms(budget=n_trials, total_steps=steps[0], seed=seed, most_configurations=space.size if exhaustive else None)
+    if why := plan.refusal(terms):
+        raise ConfigError(f"hydra.sweeper.n_trials: {why}")
+    return terms

@@ -80,22 +80,43 @@ class Halving(BasePlan):
         ranked = self._stage(overview).ranked
         return ranked[0].number if ranked else None
 
+    def refusal(self, terms: Terms) -> str | None:
+        return None if terms.budget >= 2 else "one full run leaves nothing to choose from; 2 is the least for hydra/sweeper/plan=halving"
+
     # --- exploring -----------------------------------------------------------------------------------------------------------------
 
     def _exploring(self, overview: Overview) -> Decision | None:
-        """One that goes on is waited for where what is left of the budget does not pay for it: nobody weaker is started in its stead."""
+        """One that goes on is waited for where what is left does not pay for it: nobody weaker is started in its stead.
+
+        Until one is on its way to the end, what that costs is set aside; and when nothing else is left, the one that came farthest goes.
+        """
         terms, tuning = overview.terms, overview.tuning
-        left = self._purse(terms) - self.spent(tuning, terms) + 1e-9
+        left = self._purse(overview) - self.spent(tuning, terms) + 1e-9
+        secured = any(
+            standing.phase is Phase.COMPLETE or (standing.phase is Phase.RUNNING and standing.goal is None) for standing in tuning
+        )
         found = self._promotable(tuning, terms)
         if found is not None:
-            standing, rung = found
-            price = ((rung.goal or terms.total_steps) - standing.steps) / terms.total_steps + self.restore_cost
-            return Resume(number=standing.number, goal=rung.goal) if price <= left else None
-        started = sum(standing.phase is not Phase.REFUSED for standing in tuning)
+            return self._resume(*found, terms, left=left, finish=not secured)
         runs = any(standing.phase is Phase.RUNNING for standing in tuning)
-        if (started >= self._most(terms) and runs) or not overview.has_new:
-            return None
-        return Explore() if (self.first_goal(terms) or terms.total_steps) / terms.total_steps <= left else None
+        started = sum(standing.phase is not Phase.REFUSED for standing in tuning)
+        first = self.first_goal(terms)
+        price = self._price(0, first, terms) + (0 if secured else self._price(first, None, terms))
+        if (started < self._most(terms) or not runs) and overview.has_new and price <= left:
+            return Explore()
+        leader = None if secured or runs else self._leader(tuning, terms)
+        return self._resume(*leader, terms, left=left, finish=True) if leader is not None else None
+
+    def _resume(self, standing: Standing, rung: _Rung, terms: Terms, *, left: float, finish: bool) -> Resume | None:
+        """`finish`: only where its way to the end can be paid, too."""
+        price = self._price(standing.steps, rung.goal, terms) + (self._price(rung.goal, None, terms) if finish and rung.goal else 0)
+        return Resume(number=standing.number, goal=rung.goal) if price <= left else None
+
+    def _price(self, start: int | None, goal: int | None, terms: Terms) -> float:
+        """In full runs, from step to step (None: the end), with the restores on the way."""
+        begin, end = terms.total_steps if start is None else start, terms.total_steps if goal is None else goal
+        restores = (begin > 0) + sum(begin < rung.step < end for rung in self._ladder(terms))
+        return (end - begin) / terms.total_steps + self.restore_cost * restores
 
     def _still_explores(self, overview: Overview) -> bool:
         return any(standing.phase is Phase.RUNNING for standing in overview.tuning)
@@ -107,6 +128,14 @@ class Halving(BasePlan):
             for standing in there[: places if self.pauses else max(1, places)]:
                 if standing.phase is Phase.PAUSED and self._rung_of(standing, terms) == rung:
                     return standing, rung
+        return None
+
+    def _leader(self, tuning: Sequence[Standing], terms: Terms) -> tuple[Standing, _Rung] | None:
+        """The best of those that are paused on the highest rung."""
+        for rung in reversed(self._ladder(terms)):
+            for standing in _ranked_at(rung.step, tuning):
+                if standing.phase is Phase.PAUSED:
+                    return standing, self._rung_of(standing, terms)
         return None
 
     def _is_beaten(self, standing: Standing, tuning: Sequence[Standing], terms: Terms) -> bool:
@@ -131,10 +160,14 @@ class Halving(BasePlan):
     def _most(self, terms: Terms) -> float:
         return self._configurations * terms.budget
 
-    def _purse(self, terms: Terms) -> float:
-        """A budget whose rest would not pay for a comparison is explored to its end."""
+    def _purse(self, overview: Overview) -> float:
+        """Without two that could be compared, or where the rest would not pay for a comparison, all of the budget is explored."""
+        terms = overview.terms
         share = self._explore * terms.budget
-        return share if self._confirm and terms.budget - share >= _LEAST_FINALISTS and terms.most_seeds != 1 else terms.budget
+        left = terms.budget - max(share, self.spent(overview.tuning, terms))
+        finalists = sum(standing.phase is Phase.COMPLETE for standing in overview.tuning)
+        confirms = bool(self._confirm) and terms.most_seeds != 1 and left + 1e-9 >= _LEAST_FINALISTS and finalists >= _LEAST_FINALISTS
+        return share if confirms else terms.budget
 
     # --- confirming ----------------------------------------------------------------------------------------------------------------
 

@@ -150,6 +150,10 @@ class BasePlan(ABC):
         complete = [standing for standing in overview.standings if standing.value is not None and standing.role is Role.TUNING]
         return max(complete, key=lambda standing: (standing.value, -standing.number)).number if complete else None
 
+    def refusal(self, terms: Terms) -> str | None:  # noqa: ARG002
+        """Why this plan cannot be carried out on these terms, if so."""
+        return None
+
     def cost(self, standing: Standing, terms: Terms) -> float:
         """Of a trial in full runs: what it has trained, and what it was promised."""
         steps = standing.steps

@@ -1,0 +1,29 @@
+"""The trials that a set of configurations still lacks at a set of seeds; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.types import Role
+from sweeps.plans.plan import Replicate, Standing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lacking:
+    """`missing` were never asked for; `open` have not been told."""
+
+    missing: tuple[Replicate, ...]
+    open: int
+
+    @property
+    def is_nothing(self) -> bool:
+        return not self.missing and not self.open
+
+
+def lacking(firsts: Sequence[Standing], seeds: Sequence[int], standings: Sequence[Standing], *, role: Role) -> Lacking:
+    """Seed by seed, and for each of them in the order of `firsts`, so that comparisons are paired as early as can be."""
+    tried = {(standing.configuration, standing.seed): standing for standing in standings}
+    pairs = [(first, seed, tried.get((first.configuration, seed))) for seed in seeds for first in firsts]
+    missing = tuple(Replicate(of=first.number, seed=seed, role=role) for first, seed, there in pairs if there is None)
+    return Lacking(missing=missing, open=sum(there is not None and there.is_open for _, _, there in pairs))

@@ -18,7 +18,7 @@ class Confirmation(BasePlan):
 
     def next(self, overview: Overview) -> Decision | None:
         terms = overview.terms
-        if overview.has_new and self.spent(overview.tuning, terms) + 1 <= terms.budget - self._reserve + 1e-9:
+        if overview.has_new and self.spent(overview.tuning, terms) + 1 <= terms.budget - self._reserve + 1e-9 and self.left(overview) >= 1:
             return Explore()
         if any(standing.phase is Phase.RUNNING for standing in overview.tuning):
             return None
@@ -37,5 +37,4 @@ class Confirmation(BasePlan):
         return None
 
     def _stage(self, overview: Overview) -> Stage:
-        left = overview.terms.budget - self.spent(overview.tuning, overview.terms)
-        return stage([self._round], overview, budget=left, curve_weight=0.0)
+        return stage([self._round], overview, left=self.left(overview), curve_weight=0.0)

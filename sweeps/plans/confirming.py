@@ -6,13 +6,12 @@ spends on fewer configurations what it learns about which of them is the best.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.types import Role
 from sweeps.plans.plan import Overview, Replicate, Standing, Terms
-from sweeps.plans.replicating import lacking
+from sweeps.plans.replicating import affordable
 from sweeps.plans.scores import Scores, contenders
 
 
@@ -32,27 +31,33 @@ class Stage:
     ranked: tuple[Standing, ...]  # the first trials of those that are in it, the best first
 
 
-def stage(rounds: Sequence[Round], overview: Overview, *, budget: float, curve_weight: float) -> Stage:
-    """`budget`: full runs that all rounds may take together; a replicate counts as one, however it ends."""
-    terms, seeds = overview.terms, 1
+def stage(rounds: Sequence[Round], overview: Overview, *, left: float, curve_weight: float) -> Stage:
+    """`left`: full runs that no trial has spent or was promised; each replicate that is still missing takes one of them."""
+    terms, count = overview.terms, 1
     scores = Scores(overview.standings, curve_weight=curve_weight)
-    ranked = scores.ranked(contenders(overview.standings), seeds_of(terms, seeds))
+    ranked = scores.ranked(contenders(overview.standings), seeds_of(terms, count))
     for wanted in rounds:
-        ranked = ranked[: wanted.configurations]
-        more = min(wanted.seeds, terms.most_seeds or wanted.seeds) - seeds
+        more = min(wanted.seeds, terms.most_seeds or wanted.seeds) - count
         if more < 1:
+            ranked = ranked[: wanted.configurations]
             continue
-        places = min(len(ranked), math.floor(budget / more + 1e-9))
-        if places < 2:  # what is left pays for one more seed at most, and only a comparison is worth it
-            more, places = 1, 2
-        if len(ranked) < 2 or budget + 1e-9 < places * more:
+        for seeds in (more, 1):  # where that is too dear, one more seed: only a comparison is worth it
+            need = affordable(
+                ranked[: wanted.configurations],
+                seeds_of(terms, count + seeds)[count:],
+                overview.standings,
+                left=left,
+                role=Role.CONFIRMATION,
+            )
+            if need is not None:
+                break
+        else:
             break
-        ranked, budget = ranked[:places], budget - places * more
-        left = lacking(ranked, seeds_of(terms, seeds + more)[seeds:], overview.standings, role=Role.CONFIRMATION)
-        if not left.is_nothing:
-            return Stage(missing=left.missing, ranked=tuple(ranked))
-        seeds += more
-        ranked = scores.ranked(ranked, seeds_of(terms, seeds))
+        ranked, lacks = need
+        if not lacks.is_nothing:
+            return Stage(missing=lacks.missing, ranked=tuple(ranked))
+        count += seeds
+        ranked = scores.ranked(ranked, seeds_of(terms, count))
     return Stage(missing=(), ranked=tuple(ranked))
 
 

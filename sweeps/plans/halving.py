@@ -91,7 +91,7 @@ class Halving(BasePlan):
         Until one is on its way to the end, what that costs is set aside; and when nothing else is left, the one that came farthest goes.
         """
         terms, tuning = overview.terms, overview.tuning
-        left = self._purse(overview) - self.spent(tuning, terms) + 1e-9
+        left = min(self._purse(overview) - self.spent(tuning, terms), self.left(overview)) + 1e-9
         secured = any(
             standing.phase is Phase.COMPLETE or (standing.phase is Phase.RUNNING and standing.goal is None) for standing in tuning
         )
@@ -174,8 +174,7 @@ class Halving(BasePlan):
     def _stage(self, overview: Overview) -> Stage:
         terms = overview.terms
         rounds = [Round(configurations=max(_LEAST_FINALISTS, round(share * terms.budget)), seeds=seeds) for share, seeds in self._confirm]
-        left = terms.budget - self.spent(overview.tuning, terms)
-        return stage(rounds, overview, budget=left, curve_weight=self._curve_weight)
+        return stage(rounds, overview, left=self.left(overview), curve_weight=self._curve_weight)
 
 
 def _ranked_at(step: int, tuning: Sequence[Standing]) -> list[Standing]:

@@ -163,5 +163,9 @@ class BasePlan(ABC):
             steps = max(steps, standing.goal or terms.total_steps)
         return steps / terms.total_steps + self.restore_cost * standing.restores
 
+    def left(self, overview: Overview) -> float:
+        """Full runs that no trial has spent or was promised."""
+        return overview.terms.budget - self.spent(overview.standings, overview.terms)
+
     def spent(self, standings: Iterable[Standing], terms: Terms) -> float:
         return sum(self.cost(standing, terms) for standing in standings)

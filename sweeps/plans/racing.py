@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from harness.types import Role
 from sweeps.plans.plan import BasePlan, Decision, Explore, Overview, Phase, Replicate, Standing
-from sweeps.plans.replicating import lacking
+from sweeps.plans.replicating import affordable
 from sweeps.plans.scores import Scores, contenders
 
 
@@ -31,7 +31,7 @@ class Racing(BasePlan):
 
     def next(self, overview: Overview) -> Decision | None:
         terms = overview.terms
-        if overview.has_new and self.spent(overview.tuning, terms) + 1 <= self._explore * terms.budget + 1e-9:
+        if overview.has_new and self.spent(overview.tuning, terms) + 1 <= self._explore * terms.budget + 1e-9 and self.left(overview) >= 1:
             return Explore()
         if any(standing.phase is Phase.RUNNING for standing in overview.tuning):
             return None
@@ -44,17 +44,17 @@ class Racing(BasePlan):
 
     def _race(self, overview: Overview) -> tuple[Sequence[Replicate], Sequence[Standing]]:
         """What the present seed still needs, and who is in the race, the best first."""
-        terms = overview.terms
+        terms, left = overview.terms, self.left(overview)
         scores, seeds = Scores(overview.standings), [terms.tuning_seed(0)]
-        left = terms.budget - self.spent(overview.tuning, terms)
         field = scores.ranked(contenders(overview.standings), seeds)[: self._contenders]
-        while len(field) > 1 and len(seeds) < min(self._seeds, terms.most_seeds or self._seeds) and left + 1e-9 >= 2:
-            field = field[: math.floor(left + 1e-9)]
-            left -= len(field)
+        while len(field) > 1 and len(seeds) < min(self._seeds, terms.most_seeds or self._seeds):
+            found = affordable(field, [terms.tuning_seed(len(seeds))], overview.standings, left=left, role=Role.REPLICATE)
+            if found is None:
+                break
+            field, lacks = found
+            if not lacks.is_nothing:
+                return lacks.missing, field
             seeds.append(terms.tuning_seed(len(seeds)))
-            need = lacking(field, seeds[-1:], overview.standings, role=Role.REPLICATE)
-            if not need.is_nothing:
-                return need.missing, field
             field = scores.ranked(field, seeds)
             best = scores.each(field[0].configuration, seeds)
             field = [one for one in field if not is_worse(scores.each(one.configuration, seeds), best, confidence=self._confidence)]

@@ -27,3 +27,14 @@ def lacking(firsts: Sequence[Standing], seeds: Sequence[int], standings: Sequenc
     pairs = [(first, seed, tried.get((first.configuration, seed))) for seed in seeds for first in firsts]
     missing = tuple(Replicate(of=first.number, seed=seed, role=role) for first, seed, there in pairs if there is None)
     return Lacking(missing=missing, open=sum(there is not None and there.is_open for _, _, there in pairs))
+
+
+def affordable(
+    ranked: Sequence[Standing], seeds: Sequence[int], standings: Sequence[Standing], *, left: float, role: Role
+) -> tuple[list[Standing], Lacking] | None:
+    """As many of the best as can all be tried with these seeds for `left` full runs, and what they lack; None where they are not two."""
+    for places in range(len(ranked), 1, -1):
+        lacks = lacking(ranked[:places], seeds, standings, role=role)
+        if len(lacks.missing) <= left + 1e-9:
+            return list(ranked[:places]), lacks
+    return None

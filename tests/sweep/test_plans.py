@@ -1,0 +1,275 @@
+"""What plans decide, through the real loop: budgets, pauses, seeds, restarts; trainings are those of plan_world.py."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plan_world import STEPS, Killed, World, configuration, control, full_runs, history, new_study, of_role, worth
+
+from harness.types import Role
+from sweeps.plans.confirmation import Confirmation
+from sweeps.plans.course import GOAL, MESSAGE, SEED
+from sweeps.plans.fixed_seeds import FixedSeeds
+from sweeps.plans.halving import Halving
+from sweeps.plans.once import Once
+from sweeps.plans.plan import CONFIRMATION, BasePlan
+from sweeps.plans.racing import Racing, is_worse
+
+RESTORE = 0.02
+
+
+def halving(*, pause: bool = True) -> Halving:
+    return Halving(
+        rungs=[0.3, 0.6],
+        keep=[0.45, 0.5],
+        explore=0.65,
+        configurations=1.15,
+        confirm=[[0.15, 2], [0.1, 3], [0.05, 5]],
+        curve_weight=0.01,
+        pause=pause,
+        restore_cost=RESTORE,
+    )
+
+
+PLANS: dict[str, Callable[[], BasePlan]] = {
+    "once": Once,
+    "fixed_seeds": lambda: FixedSeeds(seeds=3),
+    "racing": lambda: Racing(explore=0.5, contenders=4, seeds=4, confidence=0.9),
+    "confirmation": lambda: Confirmation(configurations=3, seeds=2),
+    "halving": halving,
+    "halving that stops": lambda: halving(pause=False),
+}
+FULL_RUNS = [name for name in PLANS if name != "once"]
+
+
+def run(name: str, *, budget: int, slots: int = 1, **more: int) -> optuna.Study:
+    study = new_study()
+    control(study, World(slots=slots), PLANS[name](), budget=budget, **more)
+    return study
+
+
+# --- all of them -----------------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.sampled_from(FULL_RUNS), budget=st.integers(9, 40), slots=st.sampled_from([1, 2, 3, 8, 64]))
+def test_a_budget_is_never_passed_and_every_trial_is_told(name: str, budget: int, slots: int) -> None:
+    study, world = new_study(), World(slots=slots)
+    loop = control(study, world, PLANS[name](), budget=budget)
+    assert loop.is_whole
+    assert all(trial.state.is_finished() for trial in study.trials)
+    assert world.most <= slots
+    assert full_runs(study, restore_cost=RESTORE) <= budget + 1e-9
+    chosen = loop.plan.best(loop._course.overview())
+    assert chosen is not None
+    assert study.trials[chosen].value is not None
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("name", PLANS)
+def test_a_controller_that_dies_before_any_of_its_changes_is_followed_by_one_that_decides_alike(name: str, slots: int) -> None:
+    expected, world = new_study(), World(slots=slots)
+    undisturbed = control(expected, world, PLANS[name](), budget=9)
+    changes = world.fate.changes
+    assert changes > 50
+    for dies_at in range(1, changes + 1):
+        study, again = new_study(), World(slots=slots)
+        with pytest.raises(Killed):
+            control(study, again, PLANS[name](), budget=9, dies_at=dies_at)
+        control(study, again, PLANS[name](), budget=9)
+        assert history(study) == history(expected), f"killed before change {dies_at} of {changes}"
+        assert sorted(again.diary) == sorted(world.diary)
+    assert undisturbed.is_whole
+
+
+@settings(max_examples=30, deadline=None)
+@given(name=st.sampled_from(FULL_RUNS), budget=st.integers(9, 30), slots=st.integers(1, 4))
+def test_seeds_that_confirm_never_tuned(name: str, budget: int, slots: int) -> None:
+    study = run(name, budget=budget, slots=slots)
+    tuned = {trial.user_attrs.get(SEED, 0) for role in (Role.TUNING, Role.REPLICATE) for trial in of_role(study, role)}
+    confirmed = {trial.user_attrs[SEED] for trial in of_role(study, Role.CONFIRMATION)}
+    assert not tuned & confirmed
+    assert max(tuned) < CONFIRMATION <= min(confirmed, default=CONFIRMATION)
+
+
+@pytest.mark.parametrize("name", FULL_RUNS)
+def test_no_configuration_is_tried_twice_with_one_seed(name: str) -> None:
+    study = run(name, budget=24, slots=3)
+    pairs = Counter((configuration(trial), trial.user_attrs.get(SEED, 0)) for trial in study.trials)
+    assert set(pairs.values()) == {1}
+
+
+@pytest.mark.parametrize("name", FULL_RUNS)
+def test_a_larger_budget_goes_on_where_the_smaller_one_ended(name: str) -> None:
+    study, world = new_study(), World(slots=2)
+    control(study, world, PLANS[name](), budget=10)
+    before = history(study)
+    control(study, world, PLANS[name](), budget=20)
+    assert history(study)[: len(before)] == before
+    assert 10 < full_runs(study, restore_cost=RESTORE) <= 20
+
+
+@pytest.mark.parametrize("name", FULL_RUNS)
+def test_to_minimize_is_to_maximize_the_negative(name: str) -> None:
+    up, down = new_study(), new_study("minimize")
+    control(up, World(slots=2), PLANS[name](), budget=12)
+    control(down, World(slots=2, sign=-1), PLANS[name](), budget=12)
+    assert [(trial.params, trial.user_attrs, trial.state) for trial in down.trials if MESSAGE not in trial.user_attrs] == [
+        (trial.params, trial.user_attrs, trial.state) for trial in up.trials if MESSAGE not in trial.user_attrs
+    ]
+
+
+@pytest.mark.parametrize("name", FULL_RUNS)
+def test_a_space_that_is_used_up_ends_the_exploring(name: str) -> None:
+    study = run(name, budget=20, most_configurations=5)
+    assert len(of_role(study, Role.TUNING)) == 5
+
+
+# --- once ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_once_tries_each_point_once_and_writes_nothing_beside_it() -> None:
+    study = run("once", budget=7, slots=3)
+    assert [trial.user_attrs for trial in study.trials] == [{}] * 7
+
+
+# --- fixed seeds -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+def test_every_configuration_gets_the_same_seeds(slots: int) -> None:
+    seeds = defaultdict(set)
+    for trial in run("fixed_seeds", budget=13, slots=slots).trials:
+        seeds[configuration(trial)].add(trial.user_attrs.get(SEED, 0))
+    assert list(seeds.values()) == [{0, 1, 2}] * 4, "the thirteenth run pays for no fifth one"
+
+
+def test_what_failed_with_its_first_seed_gets_no_other() -> None:
+    study, world = new_study(), World(slots=2, failing=frozenset({0}))
+    control(study, world, FixedSeeds(seeds=3), budget=6)
+    assert of_role(study, Role.REPLICATE) == []
+
+
+# --- racing ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_in_a_race_all_have_the_same_seeds_until_they_drop_out() -> None:
+    study = run("racing", budget=24, slots=3)
+    seeds = defaultdict(list)
+    for trial in study.trials:
+        seeds[configuration(trial)].append(trial.user_attrs.get(SEED, 0))
+    assert all(sorted(tried) == list(range(len(tried))) for tried in seeds.values())
+    counts = Counter(len(tried) for tried in seeds.values())
+    assert 2 <= sum(count for tried, count in counts.items() if tried > 1) <= 4
+
+
+def test_a_contender_is_dropped_on_the_interval_of_the_paired_difference() -> None:
+    assert is_worse([0.5, 0.6, 0.4], [0.6, 0.7, 0.5], confidence=0.9), "seeds differ, the difference does not"
+    assert not is_worse([0.5, 0.8], [0.6, 0.7], confidence=0.9)
+    assert not is_worse([0.1], [0.9], confidence=0.9), "one pair says nothing"
+    # mean 0.1, standard error 0.05, Student's quantile for 2 degrees of freedom: 1.886 at 0.9, 2.920 at 0.95
+    three = [0.1 + math.sqrt(3) * 0.05, 0.1 - math.sqrt(3) * 0.05, 0.1]
+    assert is_worse([0.0, 0.0, 0.0], three, confidence=0.9)
+    assert not is_worse([0.0, 0.0, 0.0], three, confidence=0.95)
+
+
+# --- confirmation ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_of_tuning_are_confirmed() -> None:
+    study = run("confirmation", budget=20, slots=3)
+    tuned = sorted(of_role(study, Role.TUNING), key=lambda trial: -(trial.value or 0))
+    assert len(tuned) == 14
+    confirmed = Counter(configuration(trial) for trial in of_role(study, Role.CONFIRMATION))
+    assert confirmed == {configuration(trial): 2 for trial in tuned[:3]}
+
+
+# --- halving ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_trials_pause_at_rungs_and_the_better_ones_go_on() -> None:
+    study, world = new_study(), World(slots=1)
+    control(study, world, halving(), budget=20)
+    happened = [what for _, what, _ in world.diary]
+    assert happened.count("paused") > 5
+    tuning = of_role(study, Role.TUNING)
+    stood = {3: [], 6: [], 10: []}
+    for trial in tuning:
+        stood[max(trial.intermediate_values)].append(trial)
+    assert all(len(trials) >= 3 for trials in stood.values())
+    resumed = [trial for trial in tuning if trial.user_attrs.get(GOAL, [None, 0])[1]]
+    assert resumed
+    at_first = {trial.number: trial.intermediate_values[3] for trial in tuning}
+    went_on = [at_first[trial.number] for trial in tuning if max(trial.intermediate_values) > 3]
+    stayed = [at_first[trial.number] for trial in stood[3]]
+    assert sum(went_on) / len(went_on) > sum(stayed) / len(stayed)
+
+
+def test_who_is_the_best_of_all_runs_on_without_a_pause() -> None:
+    study, world = new_study(), World(slots=1)
+    control(study, world, halving(), budget=20)
+    through = [number for number, training in world.trials.items() if training.steps == STEPS and training.attempts == 1]
+    tuning = {trial.number for trial in of_role(study, Role.TUNING)}
+    assert tuning.intersection(through), "a restore would have been paid for nothing"
+    assert all(study.trials[number].user_attrs[GOAL][1] == 0 for number in tuning.intersection(through))
+
+
+def test_who_stays_behind_is_told_as_pruned_and_where_it_stood() -> None:
+    study = run("halving", budget=12)
+    behind = [trial for trial in study.trials if trial.state is optuna.trial.TrialState.PRUNED]
+    assert behind
+    assert all(trial.user_attrs[MESSAGE].startswith(f"paused at step {max(trial.intermediate_values)}, and ") for trial in behind)
+
+
+def test_without_pauses_nobody_is_started_twice() -> None:
+    study, world = new_study(), World(slots=3)
+    control(study, world, halving(pause=False), budget=20)
+    assert {training.attempts for training in world.trials.values()} == {1}
+    assert "paused" not in {what for _, what, _ in world.diary}
+    assert any(max(trial.intermediate_values) == 3 for trial in study.trials)
+
+
+def test_more_seeds_go_to_fewer() -> None:
+    study = run("halving", budget=40, slots=4)
+    seeds = Counter(configuration(trial) for trial in of_role(study, Role.CONFIRMATION))
+    assert sorted(seeds.values(), reverse=True) == [4, 4, 2, 2, 1, 1]
+
+
+def test_the_plan_gets_no_more_seeds_than_there_are() -> None:
+    study = run("halving", budget=40, most_seeds=3)
+    assert len({trial.user_attrs.get(SEED, 0) for trial in study.trials}) == 3
+
+
+@pytest.mark.parametrize("budget", range(2, 13))
+def test_however_small_the_budget_one_comes_to_its_end(budget: int) -> None:
+    assert any(trial.state is optuna.trial.TrialState.COMPLETE for trial in run("halving", budget=budget).trials)
+
+
+def test_a_replicate_that_fails_is_the_worst_there_is() -> None:
+    study, world = new_study(), World(slots=2, failing=frozenset({CONFIRMATION}))
+    loop = control(study, world, halving(), budget=20)
+    failed = [trial for trial in of_role(study, Role.CONFIRMATION) if trial.state is optuna.trial.TrialState.FAIL]
+    assert failed
+    assert loop.plan.best(loop._course.overview()) is not None
+    assert loop.is_whole
+
+
+def test_slots_only_wait_between_rounds_of_confirmation() -> None:
+    """Twenty times as many slots take less than a tenth of the time to explore."""
+    ends = {}
+    for slots in (1, 20):
+        study, world = new_study(), World(slots=slots)
+        control(study, world, halving(), budget=40)
+        first = min(trial.number for trial in of_role(study, Role.CONFIRMATION))
+        ends[slots] = next(at for at, what, number in world.diary if what == "start" and number == first)
+    assert ends[20] < ends[1] / 8
+
+
+def test_the_made_up_curves_have_a_best_point() -> None:
+    assert worth({"x": 0.7}, 0, STEPS) > worth({"x": 0.2}, 0, STEPS)

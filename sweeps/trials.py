@@ -77,6 +77,8 @@ class TrialRunner:
 
     def start(self, proposal: Proposal) -> Outcome | None:
         """Writes the trial's specification and gives it a slot; a point that cannot be run is refused and costs none."""
+        if proposal.number in self._given_up:
+            return self._given_up.pop(proposal.number)
         paths = self.study.trial(proposal.number)
         try:
             config = self.composer.compose(proposal.overrides)
@@ -138,6 +140,8 @@ class TrialRunner:
 
     def stop(self, number: int, reason: Reason, message: str) -> None:
         trial = self._trials.get(number)
+        if number in self._given_up:
+            return  # its end is about to be told
         if number in self._paused:
             self._give_up_paused(number, reason, message)
             self._tidy()

@@ -26,7 +26,7 @@ def build_plan(config: Mapping[str, object] | None) -> BasePlan:
 def refuse_for_tasks(plan: BasePlan) -> None:
     """A plain task function says nothing before it returns, and its seed is its own affair. Raises ConfigError."""
     if plan.full_runs:
-        raise ConfigError(f"{WHERE}: {type(plan).__name__.lower()} is for verl trials; plain task functions need hydra/sweeper/plan=once")
+        raise ConfigError(f"{WHERE}: the plan {type(plan).__name__} is for verl trials; plain task functions need hydra/sweeper/plan=once")
 
 
 def terms_of(
@@ -44,20 +44,18 @@ def terms_of(
     `trees`: the trainer's configurations at opposite corners of the space; `follow_seed`: verl's keys that the knob `seed` sets;
     `exhaustive`: whether the sampler tries each point once.
     """
-    name = f"{WHERE}: {type(plan).__name__.lower()}"
+    name, otherwise = f"the plan {type(plan).__name__}", "or use hydra/sweeper/plan=once"
     if objectives > 1:
-        raise ConfigError(f"{name} ranks trials by one objective, and there are {objectives}; use hydra/sweeper/plan=once")
+        raise ConfigError(f"{WHERE}: {name} ranks trials by one objective, and there are {objectives}; take one, {otherwise}")
     swept = {bare_key(knob) for knob in space.distributions}
     if seeds := sorted(swept & {SEED, *follow_seed}):
-        raise ConfigError(
-            f"{seeds[0]}: {type(plan).__name__.lower()} chooses the seeds itself; do not sweep it, or use hydra/sweeper/plan=once"
-        )
+        raise ConfigError(f"{seeds[0]}: {name} chooses seeds itself; do not sweep it, {otherwise}")
     if "data.seed" not in follow_seed:
-        raise ConfigError(f"data.seed: {name} tries configurations with other seeds by the knob seed, which data.seed does not follow here")
-    if lengths := sorted(swept & set(_LENGTH)):
         raise ConfigError(
-            f"{lengths[0]}: {name} counts full runs, which are of one length; do not sweep it, or use hydra/sweeper/plan=once"
+            f"data.seed: {name} sets other seeds by the knob seed, which this does not follow here; set seed=..., {otherwise}"
         )
+    if lengths := sorted(swept & set(_LENGTH)):
+        raise ConfigError(f"{lengths[0]}: {name} counts full runs, which have one length; do not sweep it, {otherwise}")
     steps = [tree["trainer"].get("total_training_steps") for tree in trees]
     if not steps or any(not isinstance(count, int) or count < 1 for count in steps):
         raise ConfigError(f"trainer.total_training_steps: {name} needs the number of steps of a full run; set steps=...")

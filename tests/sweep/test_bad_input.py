@@ -18,6 +18,7 @@ from harness.paths import StudyPaths
 from harness.types import Objective, StudyRecord
 
 DRILL = ("-m", "experiment=drill")
+PLAN = (*DRILL, "hydra/sweeper/plan=halving")
 ACCURACY = Objective(metric="val-core/*/acc/mean@1")
 
 Refused = Callable[..., str]
@@ -127,6 +128,29 @@ def the_sentence(status: object, out: str, err: str, before: list[str], folder: 
         pytest.param(
             (*DRILL, "hydra.sweeper.sampler.sigma=1"), "hydra.sweeper.sampler.sigma: there is no such key", id="sampler's new key"
         ),
+        pytest.param(
+            (*PLAN, "seed=choice(1,2)"), "seed: the plan Halving chooses seeds itself; do not sweep it, or use", id="plan with swept seed"
+        ),
+        pytest.param(
+            (*PLAN, "actor_rollout_ref.rollout.seed=choice(1,2)"), "actor_rollout_ref.rollout.seed: the plan", id="plan, verl's seed"
+        ),
+        pytest.param((*PLAN, "data.seed=3"), "data.seed: the plan Halving sets other seeds by the knob seed", id="plan with fixed seed"),
+        pytest.param((*PLAN, "steps=choice(10,20)"), "steps: the plan Halving counts full runs, which have one length", id="plan, lengths"),
+        pytest.param(
+            (*PLAN, "trainer.total_training_steps=null"), "trainer.total_training_steps: the plan Halving needs", id="plan, no length"
+        ),
+        pytest.param(
+            (*PLAN, "objective.metric=[val-core/*/acc/mean@1,critic/score/mean]"),
+            "hydra/sweeper/plan: the plan Halving ranks trials by one objective, and there are 2",
+            id="plan with two objectives",
+        ),
+        pytest.param(
+            (*PLAN, "hydra.sweeper.n_trials=1"), "hydra.sweeper.n_trials: one full run leaves nothing to choose", id="plan, too little"
+        ),
+        pytest.param(
+            (*PLAN, "hydra.sweeper.plan.rungs=[0.6,0.3]"), "hydra/sweeper/plan: sweeps.plans.halving.Halving refuses its", id="plan's rungs"
+        ),
+        pytest.param((*DRILL, "hydra/sweeper/plan=havling"), "hydra/sweeper/plan: there is no option 'havling'; did you", id="plan's name"),
         pytest.param((*DRILL, "hydra.sweeper.storage=nosql://x"), "hydra.sweeper.storage: cannot open nosql://x", id="storage"),
         pytest.param((*DRILL, "hydra/launcher=basic"), "hydra/launcher: this one starts plain task functions only", id="launcher"),
         pytest.param(

@@ -28,7 +28,14 @@ OF_THE_MACHINE = ("timing", "perf/", "actor/perf", "critic/perf")  # prefixes of
 # split in two changes their last bits.
 DIAGNOSTICS = ("training/rollout_", "rollout_corr/")
 SHOWN = ("critic/rewards/mean", "actor/kl_loss", "actor/grad_norm", "actor/pg_loss", "actor/entropy", "response_length/mean")
-DEMO = ("experiment=demo", "hydra.sweeper.n_trials=12", "hydra/sweeper/pruner=none", "steps=4", "trainer.test_freq=4")
+DEMO = (
+    "experiment=demo",
+    "hydra.sweeper.n_trials=12",
+    "hydra/sweeper/plan=once",
+    "hydra/sweeper/pruner=none",
+    "steps=4",
+    "trainer.test_freq=4",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 from harness import records
 from harness.paths import StudyPaths
 from harness.types import Direction, Objective, Reason, TrialResult, TrialState
-from sweeps.disk import CheckpointKeeper, Kept, superfluous
+from sweeps.disk import CheckpointKeeper, Kept, Paused, least_promising, superfluous
 
 UP, DOWN = Objective(metric="a"), Objective(metric="b", direction=Direction.MINIMIZE)
 MIB = 2**20
@@ -103,3 +103,21 @@ def test_without_a_number_all_stay(study: StudyPaths) -> None:
     add(study, 0, TrialState.PRUNED)
     CheckpointKeeper(study, (UP,), keep_best=None, cap=0, say=print).tidy({})
     assert left(study) == [0]
+
+
+def test_above_the_cap_the_least_promising_of_the_paused_are_named_as_many_as_it_takes(study: StudyPaths) -> None:
+    keeper = CheckpointKeeper(study, (UP,), keep_best=1, cap=5 * MIB, say=print)
+    for number in range(4):
+        add(study, number, None, mib=2)
+    paused = {0: Paused(steps=3, value=0.4), 1: Paused(steps=3, value=0.1), 2: Paused(steps=6, value=0.2)}
+    assert keeper.tidy(paused) == [1, 0]
+    assert left(study) == [0, 1, 2, 3], "whoever gives them up removes them"
+    keeper.remove([1, 0])
+    assert keeper.tidy({2: paused[2]}) == []
+    assert not keeper.full
+
+
+def test_the_least_promising_came_least_far_and_stood_worst() -> None:
+    paused = {0: Paused(steps=6, value=0.1), 1: Paused(steps=3, value=0.4), 2: Paused(steps=3, value=0.2), 3: Paused(steps=3, value=None)}
+    assert least_promising(paused, UP) == [3, 2, 1, 0]
+    assert least_promising({0: paused[1], 1: paused[2]}, DOWN) == [0, 1]

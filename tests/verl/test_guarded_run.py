@@ -25,6 +25,7 @@ SETTINGS = "metric:actor/kl_loss,above:1e-4,own_factor:null,peer_factor:null,pat
 ARGUMENTS = (
     "-m",
     "experiment=demo",
+    "hydra/sweeper/plan=once",
     "hydra/sweeper/sampler=grid",
     "lr=choice(1e-3)",
     "kl_coef=0.001",

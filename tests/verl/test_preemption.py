@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.verl, pytest.mark.slow, pytest.mark.timeout(900)]
 STUDY = (
     "-m",
     "experiment=demo",
+    "hydra/sweeper/plan=once",
     "study.name=preempted",
     "steps=9",
     "lr=choice(3e-4,1e-3)",

@@ -21,6 +21,7 @@ RUINOUS_LR = 1e-2  # the policy is lost at the first step, and the third validat
 ARGUMENTS = (
     "-m",
     "experiment=demo",
+    "hydra/sweeper/plan=once",
     "study.name=real",
     "steps=5",
     f"lr=choice(3e-4,{RUINOUS_LR},1e-3)",

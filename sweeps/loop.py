@@ -6,7 +6,7 @@ It knows nothing of verl, processes or files: a `Runner` makes trials happen.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import optuna
@@ -234,7 +234,8 @@ class Loop:
             self.audience.ended(number, outcome)
             return  # one that was interrupted goes on with the study's next launch
         self._reported.pop(number, None)
-        tell(self.study, trial, outcome)
+        with proposed(self.study, proposal):
+            tell(self.study, trial, outcome)
         self._counted += outcome.reason.value not in UNCOUNTED
         self._failed += outcome.state is TrialState.FAIL and outcome.reason.value not in UNCOUNTED
         self.audience.ended(number, outcome)
@@ -279,6 +280,18 @@ def tell(study: optuna.Study, trial: optuna.Trial | FrozenTrial, outcome: Outcom
             study.tell(trial.number, list(outcome.values))
         else:
             study.tell(trial.number, state=OptunaState[outcome.state.value])
+
+
+@contextlib.contextmanager
+def proposed(study: optuna.Study, proposal: Proposal) -> Iterator[None]:
+    """A sampler is told of what it proposed: it looks for its own notes on a trial, which a replicate does not have."""
+    sampler = study.sampler
+    if proposal.role is not Role.TUNING:
+        study.sampler = optuna.samplers.RandomSampler()
+    try:
+        yield
+    finally:
+        study.sampler = sampler
 
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:

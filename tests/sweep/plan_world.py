@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -227,6 +227,7 @@ def control(
     dies_at: int = 0,
     most_seeds: int | None = None,
     most_configurations: int | None = None,
+    sampler_for: Callable[[int], optuna.samplers.BaseSampler] = lambda number: optuna.samplers.RandomSampler(seed=number),
 ) -> Loop:
     """One controller's life."""
     fate = Fate(dies_at)
@@ -244,7 +245,7 @@ def control(
         adopter=world,
         plan=plan,
         terms=Terms(budget=budget, total_steps=STEPS, most_seeds=most_seeds, most_configurations=most_configurations),
-        sampler_for=lambda number: optuna.samplers.RandomSampler(seed=number),
+        sampler_for=sampler_for,
     )
     try:
         loop.run()

@@ -20,6 +20,7 @@ from sweeps.plans.halving import Halving
 from sweeps.plans.once import Once
 from sweeps.plans.plan import CONFIRMATION, BasePlan
 from sweeps.plans.racing import Racing, is_worse
+from sweeps.samplers.surrogate import SurrogateSampler
 
 RESTORE = 0.02
 
@@ -129,6 +130,44 @@ def test_to_minimize_is_to_maximize_the_negative(name: str) -> None:
 def test_a_space_that_is_used_up_ends_the_exploring(name: str) -> None:
     study = run(name, budget=20, most_configurations=5)
     assert len(of_role(study, Role.TUNING)) == 5
+
+
+def surrogate(number: int) -> optuna.samplers.BaseSampler:
+    return SurrogateSampler(seed=number, n_trials=9, startup=0.3, least_startup=3, courage=1.0, draws=16)
+
+
+SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
+    "surrogate": surrogate,
+    "tpe": lambda number: optuna.samplers.TPESampler(seed=number, n_startup_trials=3, constant_liar=True),
+    "cmaes": lambda number: optuna.samplers.CmaEsSampler(seed=number),
+    "nsgaii": lambda number: optuna.samplers.NSGAIISampler(seed=number, population_size=3),
+    "grid": lambda _: optuna.samplers.GridSampler({"x": [0.1, 0.3, 0.5, 0.7]}, seed=0),
+    "qmc": lambda _: optuna.samplers.QMCSampler(seed=0, warn_independent_sampling=False),
+}
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("name", ["fixed_seeds", "halving"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_works_with_replicates_and_pauses(name: str, sampler: str) -> None:
+    most = 4 if sampler == "grid" else None
+    study = new_study()
+    loop = control(study, World(slots=2), PLANS[name](), budget=12, sampler_for=SAMPLERS[sampler], most_configurations=most)
+    assert loop.is_whole
+    configurations = {configuration(trial) for trial in study.trials}
+    assert len(configurations) == len(of_role(study, Role.TUNING)) == 4 if most else len(configurations) >= 4
+
+
+@pytest.mark.parametrize("sampler", ["surrogate", "tpe"])
+def test_samplers_that_learn_propose_alike_after_a_controllers_death(sampler: str) -> None:
+    expected, world = new_study(), World(slots=2)
+    control(expected, world, halving(), budget=6, sampler_for=SAMPLERS[sampler])
+    for dies_at in range(1, world.fate.changes + 1, 3):
+        study, again = new_study(), World(slots=2)
+        with pytest.raises(Killed):
+            control(study, again, halving(), budget=6, dies_at=dies_at, sampler_for=SAMPLERS[sampler])
+        control(study, again, halving(), budget=6, sampler_for=SAMPLERS[sampler])
+        assert history(study) == history(expected), f"killed before change {dies_at}"
 
 
 # --- once ------------------------------------------------------------------------------------------------------------------------------

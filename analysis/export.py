@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from harness.result import CONFIDENCE, Result
 from harness.status import StudyStatus
 from harness.trial_status import TrialStatus
 
@@ -17,7 +18,7 @@ def study_fields(status: StudyStatus) -> dict[str, Any]:
     objectives = [
         {"metric": o.metric, "direction": str(o.direction), "reduction": str(o.reduction), "window": o.window} for o in record.objectives
     ]
-    best = status.best
+    best, result = status.best, status.result()
     return {
         "name": record.name,
         "objective": objectives[0],
@@ -25,6 +26,7 @@ def study_fields(status: StudyStatus) -> dict[str, Any]:
         "n_trials": record.n_trials,
         "counts": {str(state): count for state, count in status.counts.items()},
         "best": None if best is None else trial_fields(best),
+        "result": None if result is None else result_fields(result),
         "pareto": list(status.pareto),
         "path": str(status.paths.root),
         "created_at": record.created_at,
@@ -32,6 +34,16 @@ def study_fields(status: StudyStatus) -> dict[str, Any]:
         "ended": status.ended,
         "elapsed_s": status.elapsed_s,
         "startup_share": status.startup_share,
+    }
+
+
+def result_fields(result: Result) -> dict[str, Any]:
+    """The best configuration and its rivals, `mean` plus or minus `half_width`; docs/result.md has the rules."""
+    return {
+        "confidence": CONFIDENCE,
+        "best": asdict(result.best),
+        "ties": list(result.ties),
+        "configurations": [asdict(one) for one in result.estimates],
     }
 
 
@@ -55,6 +67,7 @@ def trial_fields(trial: TrialStatus) -> dict[str, Any]:
         "phases": trial.phases,
         "gpu": None if trial.gpu is None else asdict(trial.gpu),
         "seed": trial.seed,
+        "role": str(trial.role),
         "configuration": trial.configuration,
     }
 

@@ -1,4 +1,4 @@
-"""A study's plain report: Markdown without plots or statistics, the answer first, then the ranking, the cost and what to type next."""
+"""A study's plain report: Markdown without plots, the answer first, then the ranking, the cost and what to type next."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from harness import records
-from harness.digest import cost_line, failures, latest_and_best, next_commands, numbers, ranked, seeds_note, untold
+from harness.answer import estimate, evidence, mean_cells, rank_cells, ranked
+from harness.digest import cost_line, failures, latest_and_best, next_commands, numbers, untold
+from harness.result import Result
 from harness.status import StudyStatus
 from harness.types import TrialState
 from harness.wording import aligned, cause, compact, definition, duration, exact, short_names, summary_line
@@ -21,11 +23,12 @@ def write_report(status: StudyStatus) -> Path:
 
 
 def markdown(status: StudyStatus) -> str:
-    sections = (_answer(status), _ranking(status), _failures(status), _cost(status), _next(status))
+    result = status.result()
+    sections = (_answer(status, result), _ranking(status, result), _failures(status), _cost(status), _next(status))
     return "\n".join(line for section in sections for line in section)
 
 
-def _answer(status: StudyStatus) -> Iterator[str]:
+def _answer(status: StudyStatus, result: Result | None) -> Iterator[str]:
     best = status.best
     yield from (f"# {status.record.name}", "")
     if not status.ended:
@@ -33,34 +36,39 @@ def _answer(status: StudyStatus) -> Iterator[str]:
     if best is None or best.values is None:
         yield from ("No trial is COMPLETE, so there is no best configuration.", "")
         return
-    yield from (f"Best is trial {best.number}:", "", "```yaml")
+    replicated = result is not None and result.replicated
+    trials = f"the configuration of trials {numbers(list(result.best.trials))}" if result and replicated else f"trial {best.number}"
+    yield from (f"Best is {trials}:", "", "```yaml")
     yield from (f"{knob}: {exact(value)}" for knob, value in best.params.items())
     yield from ("```", "")
-    yield from (f"- {value:.6g}: {definition(o)}" for o, value in zip(status.record.objectives, best.values, strict=False))
-    if best.seed is not None:
+    values = [estimate(result.best)] if result and replicated else [f"{value:.6g}" for value in best.values]
+    yield from (f"- {value}: {definition(o)}" for o, value in zip(status.record.objectives, values, strict=False))
+    if best.seed is not None and not replicated:
         yield f"- with seed {best.seed}"
     if status.pareto:
         yield f"- none beats trials {', '.join(map(str, status.pareto))} in all objectives"
-    if note := seeds_note(status):
+    for note in evidence(status, result):
         yield from ("", f"**{note}**")
     yield ""
 
 
-def _ranking(status: StudyStatus) -> Iterator[str]:
-    trials, names = ranked(status), short_names(status.record.knobs)
+def _ranking(status: StudyStatus, result: Result | None) -> Iterator[str]:
+    trials, names = ranked(status, result), short_names(status.record.knobs)
     if not trials:
         return
     values = aligned([latest_and_best(trial, status.record.objectives[0])[0] for trial in trials])
+    means = mean_cells(trials, result) if result is not None and result.replicated else []
+    mean = ["mean"] if means else []
     yield from ("## Trials", "")
-    yield from _row(["#", "trial", "value", "state", *names.values(), "seed", "steps", "time", "start-up", "message"])
-    yield from _row(["---:", "---:", "---:", ":---", *("---:" for _ in names), "---:", "---:", "---:", "---:", ":---"])
-    for rank, (trial, value) in enumerate(zip(trials, values, strict=True), start=1):
-        place = str(rank) if trial.state is TrialState.COMPLETE else ""
+    yield from _row(["#", "trial", *mean, "value", "state", *names.values(), "seed", "steps", "time", "start-up", "message"])
+    yield from _row(["---:", "---:", *("---:" for _ in mean), "---:", ":---", *("---:" for _ in names), *["---:"] * 4, ":---"])
+    for row, (rank, trial, value) in enumerate(zip(rank_cells(trials, result), trials, values, strict=True)):
         knobs = (compact(trial.params[knob]) if knob in trial.params else "" for knob in names)
         seed = "" if trial.seed is None else str(trial.seed)
         times = (duration(trial.seconds), duration(trial.startup_s))
         state = cause(trial.state, trial.reason)
-        yield from _row([place, str(trial.number), value, state, *knobs, seed, str(trial.steps), *times, untold(trial)])
+        numbered = [rank, str(trial.number), *means[row : row + 1]]
+        yield from _row([*numbered, value, state, *knobs, seed, str(trial.steps), *times, untold(trial)])
     if any(trial.state is not TrialState.COMPLETE and value for trial, value in zip(trials, values, strict=True)):
         yield from ("", "The value of a trial that is not COMPLETE is the last one it logged.")
     yield ""

@@ -115,7 +115,8 @@ def _values(record: StudyRecord, trial: TrialStatus) -> list[str]:
 
 
 def _best(status: StudyStatus) -> str:
-    return f"{status.best.values[0]:.4g}" if status.best and status.best.values else ""
+    known = status.best_mean()
+    return "" if known is None else f"{known[0]:.4g}"
 
 
 def _activity(status: StudyStatus) -> Text:

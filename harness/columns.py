@@ -10,7 +10,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from harness.answer import mean_cells, rank_cells
 from harness.digest import latest_and_best, trial_left_s
+from harness.result import Result
 from harness.status import StudyStatus
 from harness.trial_status import TrialStatus
 from harness.types import Objective, TrialState
@@ -65,8 +67,8 @@ def live_columns(status: StudyStatus, trials: Sequence[TrialStatus], now: float)
     ]
 
 
-def ranked_columns(status: StudyStatus, trials: Sequence[TrialStatus]) -> list[Column]:
-    ranks = [str(index + 1) if trial.state is TrialState.COMPLETE else "" for index, trial in enumerate(trials)]
+def ranked_columns(status: StudyStatus, trials: Sequence[TrialStatus], result: Result | None) -> list[Column]:
+    """Where configurations have several seeds, their means stand beside their first trials."""
     objectives = status.record.objectives
     titles = ["value"] if len(objectives) == 1 else short_names([objective.metric.replace("/", ".") for objective in objectives]).values()
     columns = [aligned([_value(trial, index, objectives) for trial in trials]) for index in range(len(objectives))]
@@ -75,8 +77,9 @@ def ranked_columns(status: StudyStatus, trials: Sequence[TrialStatus]) -> list[C
         for index, (title, cells) in enumerate(zip(titles, columns, strict=True))
     ]
     return [
-        Column(title="#", cells=ranks, keep=6, style="dim"),
-        _number_column(status, trials),
+        Column(title="#", cells=rank_cells(trials, result), keep=6, style="dim"),
+        _number_column(status, trials, result),
+        *_mean_column(trials, result),
         *values,
         _state_column(trials),
         *_knob_columns(status, trials),
@@ -94,10 +97,23 @@ def _value(trial: TrialStatus, index: int, objectives: Sequence[Objective]) -> f
     return latest_and_best(trial, objectives[0])[0] if index == 0 else None
 
 
-def _number_column(status: StudyStatus, trials: Sequence[TrialStatus]) -> Column:
+def _number_column(status: StudyStatus, trials: Sequence[TrialStatus], result: Result | None = None) -> Column:
+    """★: best; ≈: of a configuration that cannot be told from the best one."""
     stars = set(status.pareto) or ({status.best.number} if status.best else set())
-    cells = [Text.assemble(("★ " if trial.number in stars else "", "bold green"), str(trial.number)) for trial in trials]
+    tied: set[int] = set()
+    if result is not None:
+        stars |= set(result.best.trials) if result.replicated else set()
+        tied = {number for one in result.others if one.configuration in result.ties for number in one.trials}
+    marks = ["★ " if trial.number in stars else "≈ " if trial.number in tied else "" for trial in trials]
+    cells = [Text.assemble((mark, "bold green"), str(trial.number)) for mark, trial in zip(marks, trials, strict=True)]
     return Column(title="trial", cells=cells, keep=0)
+
+
+def _mean_column(trials: Sequence[TrialStatus], result: Result | None) -> list[Column]:
+    """None where every configuration has one seed."""
+    if result is None or not result.replicated:
+        return []
+    return [Column(title="mean", cells=mean_cells(trials, result), keep=1, style="bold")]
 
 
 def _state_column(trials: Sequence[TrialStatus]) -> Column:

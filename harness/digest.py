@@ -1,4 +1,4 @@
-"""What there is to say about a study: which trials come first, how long it will take, what it cost, what to type next; pure."""
+"""What there is to say about a study: which trials to show, how long it will take, what it cost, what to type next; pure."""
 
 from __future__ import annotations
 
@@ -60,26 +60,6 @@ def study_left_s(status: StudyStatus, now: float) -> float | None:
         to_come = max(status.record.n_trials - status.told - status.counts[TrialState.RUNNING], 0)
         work = sum(running) + to_come * sum(durations) / len(durations)
     return max([work / max(len(status.record.slots), 1), *running])
-
-
-def ranked(status: StudyStatus) -> list[TrialStatus]:
-    """All trials, the best first; those without a value behind, by state and by how far they came."""
-    order = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.PRUNED, TrialState.FAIL, TrialState.WAITING)
-    sign = -1 if status.record.objectives[0].direction is Direction.MAXIMIZE else 1
-
-    def place(trial: TrialStatus) -> tuple[int, bool, float, int, int]:
-        value = trial.values[0] if trial.values else math.nan
-        on_front = trial.number in front
-        return order.index(trial.state), not on_front, sign * value if math.isfinite(value) else math.inf, -trial.steps, trial.number
-
-    front = set(status.pareto)
-    return sorted(status.trials, key=place)
-
-
-def seeds_note(status: StudyStatus) -> str:
-    """What has to be said where no configuration was seen with more than one seed."""
-    complete = [trial.configuration for trial in status.trials if trial.state is TrialState.COMPLETE]
-    return "One seed each: treat close values as ties." if complete and len(set(complete)) == len(complete) else ""
 
 
 def cost_line(status: StudyStatus) -> str:

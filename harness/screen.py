@@ -9,11 +9,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from harness.answer import estimate, evidence, ranked
 from harness.columns import GAP, STYLES, Column, fitting, grid, live_columns, ranked_columns, taken
-from harness.digest import cost_line, failures, next_commands, numbers, ranked, rows_to_show, seeds_note, study_left_s, untold
+from harness.digest import cost_line, failures, next_commands, numbers, rows_to_show, study_left_s, untold
+from harness.result import Result
 from harness.status import StudyStatus
 from harness.types import TrialState
-from harness.wording import definition, duration, exact, full_runs
+from harness.wording import best_words, definition, duration, exact, full_runs
 
 _SHORTEST_MESSAGE, _LONGEST_MESSAGE = 24, 90
 
@@ -71,34 +73,41 @@ class _Closing:
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
         status = self._status
         width = options.max_width - 2
-        blocks = [_answer(status), _ranking(status, width), _failures(status), _cost(status), _next(status, width)]
+        result = status.result()
+        blocks = [_answer(status, result), _ranking(status, result, width), _failures(status), _cost(status), _next(status, width)]
         yield Padding(Group(*(block for block in blocks if block is not None)), (1, 1, 1, 1))
 
 
-def _answer(status: StudyStatus) -> RenderableType:
+def _answer(status: StudyStatus, result: Result | None) -> RenderableType:
     best, record = status.best, status.record
     if best is None or best.values is None:
         return Text.assemble((f"{record.name}: no trial is COMPLETE, so there is no best configuration", "bold"))
-    lines = [Text.assemble(("Best ", "bold"), (f"trial {best.number}", "bold green"), f" of {len(status.trials)} in {record.name}")]
-    for objective, value in zip(record.objectives, best.values, strict=False):
-        lines.append(Text.assemble("  ", (f"{value:.6g}", "bold"), (f"  {definition(objective)}", "")))
+    lines = [_title(status, best.number, result)]
+    values = [estimate(result.best)] if result is not None and result.replicated else [f"{value:.6g}" for value in best.values]
+    for objective, value in zip(record.objectives, values, strict=False):
+        lines.append(Text.assemble("  ", (value, "bold"), (f"  {definition(objective)}", "")))
     if status.pareto:
         lines.append(Text(f"  by the first objective; none beats trials {', '.join(map(str, status.pareto))} in all of them"))
     longest = max((len(knob) for knob in best.params), default=0)
     lines.append(Text())
     lines += [Text.assemble(f"  {knob:<{longest}}  = ", (exact(value), "bold")) for knob, value in best.params.items()]
-    if best.seed is not None:
+    if best.seed is not None and (result is None or not result.replicated):
         lines.append(Text(f"  with seed {best.seed}", style="dim"))
-    note = seeds_note(status)
-    if note:
-        lines += [Text(), Text(f"  {note}", style="yellow")]
-    return Group(*lines)
+    notes = evidence(status, result)
+    return Group(*lines, *([Text()] if notes else []), *(Text(f"  {note}", style="yellow") for note in notes))
 
 
-def _ranking(status: StudyStatus, width: int) -> RenderableType:
+def _title(status: StudyStatus, best: int, result: Result | None) -> Text:
+    if result is None or not result.replicated:
+        return Text.assemble(("Best ", "bold"), (f"trial {best}", "bold green"), f" of {len(status.trials)} in {status.record.name}")
+    trials = f"trial{'s' * (len(result.best.trials) > 1)} {numbers(list(result.best.trials))}"
+    return Text.assemble(("Best configuration", "bold green"), f" of {len(result.estimates)} in {status.record.name}: {trials}")
+
+
+def _ranking(status: StudyStatus, result: Result | None, width: int) -> RenderableType:
     """All trials; with their messages where there is room."""
-    trials = ranked(status)
-    columns = ranked_columns(status, trials)
+    trials = ranked(status, result)
+    columns = ranked_columns(status, trials, result)
     room = width - taken(fitting(columns, width)) - GAP
     messages = [untold(trial) for trial in trials]
     if room >= _SHORTEST_MESSAGE and any(messages):
@@ -151,8 +160,8 @@ def _best_line(status: StudyStatus) -> Text:
     best = status.best
     if best is None or not best.values:
         return Text(f"no best yet  {definition(status.record.objectives[0])}", style="dim")
-    words = f"{definition(status.record.objectives[0])}"
-    return Text.assemble("best ", (f"{best.values[0]:.4g}", "bold green"), f"  trial {best.number}  ", (words, "dim"))
+    value, _, where = best_words(status).partition(" ")
+    return Text.assemble("best ", (value, "bold green"), f"  {where[1:-1]}  ", (definition(status.record.objectives[0]), "dim"))
 
 
 def _bar(status: StudyStatus, width: int) -> Text:

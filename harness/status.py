@@ -5,7 +5,6 @@ Whatever is torn, missing or still being written counts as not there yet: lookin
 
 from __future__ import annotations
 
-import math
 import socket
 import time
 from collections import Counter
@@ -14,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import processes, records
-from harness.objective import better
 from harness.paths import StudyPaths, TrialPaths
+from harness.result import Result, best_trial, is_candidate, result_of
 from harness.trial_status import TrialStatus, TrialWatch, read_quietly
 from harness.types import Direction, Lease, Objective, StudyRecord, TrialState
 
@@ -28,7 +27,7 @@ class StudyStatus:
     record: StudyRecord
     trials: tuple[TrialStatus, ...]
     counts: dict[TrialState, int]  # every state is in it
-    best: TrialStatus | None  # among the COMPLETE ones, by the first objective
+    best: TrialStatus | None  # of the best configuration, by the first objective
     pareto: tuple[int, ...]  # numbers of the trials that none beats in every objective; empty with one objective
     controller: Lease | None
     controller_alive: bool  # on this host
@@ -42,6 +41,18 @@ class StudyStatus:
     def told(self) -> int:
         """How many trials have ended."""
         return sum(count for state, count in self.counts.items() if state.ended)
+
+    def result(self) -> Result | None:
+        """The configuration that the study found; None where no trial is complete, and with several objectives."""
+        return result_of(self.trials, self.record.objectives)
+
+    def best_mean(self) -> tuple[float, int] | None:
+        """The best configuration's value, and of how many seeds it is the mean."""
+        if self.best is None or not self.best.values:
+            return None
+        alike = sum(trial.configuration == self.best.configuration and is_candidate(trial) for trial in self.trials)
+        result = self.result() if alike > 1 else None  # asked at each look
+        return (self.best.values[0], 1) if result is None else (result.best.mean, len(result.best.seeds))
 
     @property
     def progress(self) -> float:
@@ -125,7 +136,7 @@ def pareto(trials: Iterable[TrialStatus], objectives: Sequence[Objective]) -> tu
     losses = [
         (tuple(sign * value for sign, value in zip(signs, trial.values or (), strict=False)), trial.number)
         for trial in trials
-        if _is_candidate(trial)
+        if is_candidate(trial)
     ]
     front: list[tuple[tuple[float, ...], int]] = []
     for loss, number in sorted(losses):  # whoever dominates a trial comes before it
@@ -148,7 +159,7 @@ def _summary(
         record=record,
         trials=tuple(trials),
         counts=counts,
-        best=_best(trials, record.objectives[0]),
+        best=best_trial(trials, record.objectives[0]),
         pareto=pareto(trials, record.objectives) if len(record.objectives) > 1 else (),
         controller=controller,
         controller_alive=alive,
@@ -164,21 +175,6 @@ def _full_runs(trial: TrialStatus, restore_cost: float) -> float:
     """What a trial has trained, as a share of its whole length, and what its restores are counted as."""
     share = min(trial.steps / trial.total_steps, 1.0) if trial.total_steps else 0.0
     return share + restore_cost * trial.restores
-
-
-def _best(trials: Iterable[TrialStatus], objective: Objective) -> TrialStatus | None:
-    """The first of equal ones."""
-    best: TrialStatus | None = None
-    for trial in trials:
-        if not _is_candidate(trial) or trial.values is None:
-            continue
-        if best is None or best.values is None or better(trial.values[0], best.values[0], objective.direction):
-            best = trial
-    return best
-
-
-def _is_candidate(trial: TrialStatus) -> bool:
-    return trial.state is TrialState.COMPLETE and bool(trial.values) and all(math.isfinite(value) for value in trial.values or ())
 
 
 def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

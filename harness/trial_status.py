@@ -25,6 +25,7 @@ from harness.types import (
     Lease,
     Params,
     Reason,
+    Role,
     RunState,
     Slot,
     TrialResult,
@@ -49,6 +50,7 @@ class TrialStatus:
     params: Params = field(default_factory=dict)
     configuration: str = ""
     seed: int | None = None
+    role: Role = Role.TUNING
     values: tuple[float, ...] | None = None
     curve: tuple[tuple[int, float], ...] = ()  # (step, value) of the first objective, over all attempts; NaN where verl logged NaN
     first_step: int = 0  # of the last attempt, which may have gone on from a checkpoint
@@ -120,6 +122,7 @@ class TrialWatch:
             params=spec.params,
             configuration=spec.configuration,
             seed=spec.seed,
+            role=spec.role,
             total_steps=_own_total_steps(spec) or total_steps,
         )
 

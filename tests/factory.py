@@ -25,6 +25,7 @@ from harness.types import (
     Limits,
     Objective,
     Reason,
+    Role,
     RunState,
     Slot,
     StudyRecord,
@@ -81,7 +82,9 @@ class StudyFactory:
         """This very process, which lives, unless another lease is given."""
         records.replace(self.paths.lock, lease or processes.my_lease())
 
-    def waiting(self, number: int, *, params: Mapping[str, Any] | None = None, seed: int = 1, configuration: str = "") -> None:
+    def waiting(
+        self, number: int, *, params: Mapping[str, Any] | None = None, seed: int = 1, configuration: str = "", role: Role = Role.TUNING
+    ) -> None:
         params = dict(params or point(number))
         spec = TrialSpec(
             study=self.name,
@@ -91,6 +94,7 @@ class StudyFactory:
             overrides=tuple(f"{knob}={value}" for knob, value in params.items()),
             seed=seed,
             created_at=self.created_at + 100 * number,
+            role=role,
         )
         self.paths.trial(number).root.mkdir()
         self.paths.trial(number).spec.write_bytes(records.encode(spec))  # thousands of them: no fsync
@@ -106,10 +110,11 @@ class StudyFactory:
         params: Mapping[str, Any] | None = None,
         seed: int = 1,
         configuration: str = "",
+        role: Role = Role.TUNING,
         values: Sequence[float | None] | None = None,
     ) -> AttemptPaths:
         """As `waiting`, and an attempt with events and metrics; `startup_s` None: it does not train yet."""
-        self.waiting(number, params=params, seed=seed, configuration=configuration)
+        self.waiting(number, params=params, seed=seed, configuration=configuration, role=role)
         return self.attempt(number, 0, steps=steps, engine=engine, slot=slot, startup_s=startup_s, values=values)
 
     def attempt(
@@ -150,11 +155,12 @@ class StudyFactory:
         params: Mapping[str, Any] | None = None,
         seed: int = 1,
         configuration: str = "",
+        role: Role = Role.TUNING,
         slot: str = "cpu:0",
     ) -> AttemptPaths:
         """A whole trial, its result included; COMPLETE ones end with what their curve ended with."""
         steps = steps if steps is not None else (self.total_steps or 30) if state is TrialState.COMPLETE else 12
-        paths = self.running(number, steps=steps, slot=slot, params=params, seed=seed, configuration=configuration)
+        paths = self.running(number, steps=steps, slot=slot, params=params, seed=seed, configuration=configuration, role=role)
         if values is None and state is TrialState.COMPLETE:
             values = (drill_curve(number, steps, self.total_steps or 30)[-1],)
         result = TrialResult(

@@ -6,15 +6,16 @@ import dataclasses
 import math
 
 import pytest
-from factory import DEAD, KL, LR, METRIC, START, N, StudyFactory, metric_line, whole_study
+from factory import DEAD, KL, LR, METRIC, START, N, StudyFactory, metric_line, point, whole_study
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from harness.digest import next_commands, ranked, rows_to_show, study_left_s, trial_left_s
+from harness.answer import ranked
+from harness.digest import next_commands, rows_to_show, study_left_s, trial_left_s
 from harness.screen import Screen, closing, table
 from harness.status import StudyWatch, load_study
-from harness.types import Direction, Objective, Reason, Slot, TrialState
+from harness.types import Direction, Objective, Reason, Role, Slot, TrialState
 from harness.wording import aligned, changes, compact, duration, ended_line, knob_cells, short_names, sparkline, started_line, step_line
 
 NOW = START + 3000
@@ -191,7 +192,7 @@ def test_ranking_is_best_first_and_complete_first(tmp_path):
     study.ended(2, TrialState.PRUNED)
     study.ended(3, values=(0.9,))
     study.waiting(4)
-    assert [trial.number for trial in ranked(load_study(study.paths))] == [3, 1, 2, 0, 4]
+    assert [trial.number for trial in ranked(load_study(study.paths), None)] == [3, 1, 2, 0, 4]
 
 
 def test_closing_gives_answer_ranking_failures_cost_and_next_commands(tmp_path, monkeypatch):
@@ -213,6 +214,47 @@ def test_replicated_configurations_need_no_warning(tmp_path):
     study.ended(0, seed=1, configuration="a")
     study.ended(1, seed=2, configuration="a")
     assert "One seed each" not in "\n".join(rendered(closing(load_study(study.paths)), 140))
+
+
+def replicated_study(folder, *, confirmed=False):
+    """Three configurations with three seeds, the first two close; and one with a single lucky seed."""
+    study = StudyFactory(folder)
+    values = {"a": (0.70, 0.71, 0.72), "b": (0.72, 0.70, 0.70), "c": (0.40, 0.41, 0.42), "d": (0.95,)}
+    for index, (configuration, of_seeds) in enumerate(values.items()):
+        for seed, value in enumerate(of_seeds):
+            role = Role.CONFIRMATION if confirmed and seed else Role.TUNING
+            number = len(study.paths.trials())
+            study.ended(number, params=point(index), seed=seed, configuration=configuration, values=(value,), role=role)
+    return study
+
+
+def test_closing_of_replicated_configurations_gives_mean_interval_seeds_and_ties(tmp_path):
+    status = load_study(replicated_study(tmp_path).paths)
+    lines = rendered(closing(status), 140)
+    text = "\n".join(lines)
+    assert "Best configuration of 4 in kl-and-lr: trials 0, 1, 2" in text
+    assert f"0.710 ± 0.012  maximize the last value of {METRIC}" in text
+    assert "Mean of 3 seeds (0, 1, 2), with its 90 % interval. They also chose it: expect a little worse." in text
+    assert "With 90 % confidence it cannot be told from the configuration of trial 3." in text
+    assert "1 configuration has too few seeds to be compared with it." in text
+    rows = [line.split() for line in lines if "COMPLETE" in line]
+    assert [row[:3] for row in rows[:4]] == [["1", "★", "2"], ["★", "1", "0.7100"], ["★", "0", "0.7000"], ["2", "≈", "3"]]
+    assert rows[0][3:6] == ["0.7100", "±", "0.0116"]
+    assert rows[-1][:3] == ["4", "9", "0.9500"], "a lucky seed stands last"
+
+
+def test_closing_of_a_confirmed_configuration_says_that_its_seeds_chose_nothing(tmp_path):
+    status = load_study(replicated_study(tmp_path, confirmed=True).paths)
+    text = "\n".join(rendered(closing(status), 140))
+    assert "Mean of 2 seeds (1, 2) that had no part in choosing it, with its 90 % interval." in text
+    assert "0.715 ± " in text
+
+
+def test_the_best_is_told_with_its_mean_where_it_has_one(tmp_path):
+    study = replicated_study(tmp_path)
+    status = load_study(study.paths)
+    assert "best 0.71  mean of 3 seeds, trial 2" in "\n".join(rendered(Screen(status, NOW), 140))
+    assert next(iter(changes(None, status))).endswith("best 0.71 (mean of 3 seeds, trial 2)")
 
 
 def test_closing_of_several_objectives_stars_the_front(tmp_path):

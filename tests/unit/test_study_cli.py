@@ -88,6 +88,18 @@ def test_list_json_holds_the_promised_fields(tmp_path):
     assert only["objective"]["metric"] == METRIC
 
 
+def test_json_tells_the_result_as_a_configuration(tmp_path):
+    study = StudyFactory(tmp_path)
+    for number, (configuration, seed, value) in enumerate([("a", 0, 0.5), ("a", 1, 0.7), ("b", 0, 0.1), ("b", 1, 0.1)]):
+        study.ended(number, configuration=configuration, seed=seed, values=(value,))
+    (only,) = strict(study_cli(tmp_path, "list", "--json").stdout)
+    result = only["result"]
+    assert (result["best"]["configuration"], result["best"]["trials"], result["best"]["seeds"]) == ("a", [0, 1], [0, 1])
+    assert (result["best"]["mean"], result["confidence"]) == (0.6, 0.9)
+    assert [one["configuration"] for one in result["configurations"]] == ["a", "b"]
+    assert only["best"]["number"] == 1
+
+
 def test_json_is_strict_even_with_nan():
     assert strict(to_json({"value": math.nan, "values": (0.5, -math.inf), "params": {"lr": math.nan}})) == {
         "value": None,

@@ -143,8 +143,9 @@ def metrics(knob: Knobs, settings: Settings, step: int, draw: random.Random) -> 
         "actor/entropy": 2.0 * math.exp(-step * knob.lr * 100),
         "actor/grad_norm": 0.5 + abs(draw.gauss(0, 0.1)),
         "actor/lr": knob.lr,
-        "response_length/mean": 100 + 10 * draw.random(),
+        "response_length/mean": (length := 100 + 10 * draw.random()),
         "perf/throughput": _TOKENS_PER_S,
+        "perf/total_num_tokens": round(knob.n * length),
         "timing_s/step": settings.step_s,
     }
     validation = f"val-core/{settings.source}/acc/mean@1"

@@ -34,6 +34,7 @@ from sweeps.plans.build import SEED, build_plan, terms_of
 from sweeps.plans.once import Once
 from sweeps.plans.plan import BasePlan, Terms
 from sweeps.pruners.build import build_pruner
+from sweeps.pruners.spending import resource_of
 from sweeps.rehearse import refuse_oversubscribed, rehearse, reuse_note
 from sweeps.samplers.build import build_sampler, remembers_nothing
 from sweeps.space import Space
@@ -160,7 +161,15 @@ class _Launch:
                 if interrupts.runner is None and self.settings.serves > 1 and self.n_trials > 1:
                     spectator.say(reuse_note(corners))
                 interrupts.runner = TrialRunner(
-                    self.paths, record, self.settings, self.composer, launcher, tracker, say=spectator.say, structures=structures
+                    self.paths,
+                    record,
+                    self.settings,
+                    self.composer,
+                    launcher,
+                    tracker,
+                    say=spectator.say,
+                    structures=structures,
+                    resource=resource_of(self.options.get("pruner")),
                 )
                 return self._course(record, handle, terms, interrupts.runner, spectator, interrupts)
 

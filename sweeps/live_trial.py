@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness import records
 from harness.engine import was_taken
 from harness.errors import NonFiniteMetric
+from harness.expense import Expense, Resource
 from harness.guards import Watch
 from harness.metrics import MetricReader
 from harness.objective import Curve
 from harness.paths import AttemptPaths, TrialPaths
 from harness.types import AttemptResult, Failure, Objective, Reason, StopRequest, TrialSpec
 from sweeps.engines import LiveEngine
-from sweeps.runner import Outcome
+from sweeps.runner import Outcome, Update
 
 NOT_ITS_FAULT = (Reason.UNTRUSTED, Reason.LOST, Reason.INTERRUPTED, Reason.PAUSED)
 
@@ -32,6 +33,7 @@ class LiveTrial:
     metrics: MetricReader
     curves: tuple[Curve, ...]
     guards: Watch
+    expense: Expense | None  # where the pruner counts in it
     warm: bool
     excused: int  # earlier attempts that say nothing about the trial
     adopted: bool = False  # was asked for by a controller that is gone
@@ -40,6 +42,23 @@ class LiveTrial:
     stop: StopRequest | None = None
     trouble: Outcome | None = None  # decided here, while the engine still has to end
     failure: Failure | None = None  # of the present attempt
+
+
+def expense_of(resource: Resource, gpus: float, attempts: Iterable[AttemptPaths]) -> Expense | None:
+    """Of these attempts together; None where steps are all that counts."""
+    if resource is Resource.STEPS:
+        return None
+    expense = Expense(resource=resource, gpus=gpus)
+    for attempt in attempts:
+        for point in MetricReader(attempt.metrics).new_points():
+            expense.add(point)
+    return expense
+
+
+def update_of(number: int, points: Sequence[tuple[int, float]], expense: Expense | None, outcome: Outcome | None = None) -> Update:
+    """With what the trial had used up at each of its points."""
+    spent = {step: expense.up_to(step) for step, _ in points} if expense is not None else {}
+    return Update(number=number, points=points, spent=spent, outcome=outcome)
 
 
 def next_attempt(trial: TrialPaths) -> AttemptPaths:

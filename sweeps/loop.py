@@ -6,7 +6,7 @@ It knows nothing of verl, processes or files: a `Runner` makes trials happen.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import optuna
@@ -18,6 +18,7 @@ from harness.types import Reason, Role, TrialState
 from sweeps.plans.course import MESSAGE, REASON, ROLE, SEED, UNCOUNTED, Course
 from sweeps.plans.once import Once
 from sweeps.plans.plan import BasePlan, Decision, Explore, Phase, Replicate, Resume, Terms
+from sweeps.pruners import spending
 from sweeps.runner import Adopter, Audience, Outcome, Proposal, Runner, Update
 
 
@@ -180,20 +181,23 @@ class Loop:
 
     def _take(self, update: Update) -> None:
         if update.points:
-            self._report(update.number, update.points, ended=update.outcome is not None)
+            self._report(update)
         if update.outcome is not None:
             self._tell(update.number, update.outcome)
 
-    def _report(self, number: int, points: Sequence[tuple[int, float]], *, ended: bool) -> None:
+    def _report(self, update: Update) -> None:
         """Tells Optuna, the pruner and the plan; the first step at which the pruner wants the trial stopped ends the reports."""
+        number, ended = update.number, update.outcome is not None
         if len(self.study.directions) > 1 or number in self._doomed:
             return  # Optuna has no pruning for several objectives
         (trial, proposal), known = self._running[number], self._reported.setdefault(number, set())
         last = max(known, default=-1)
-        for step, value in points:
+        for step, value in update.points:
             if step not in known:
                 known.add(step)
                 last = max(last, step)
+                if step in update.spent:  # before the report, with which the storage tells all that the pruner decides by
+                    spending.note(trial, step, update.spent[step])
                 trial.report(value, step)
             elif step < last:
                 continue  # of the last one it may not be known what the pruner said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.types import Reason, Role, TrialState
@@ -33,10 +33,14 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Update:
-    """What a runner has to say of a trial: new (step, value) of a single objective, or its end."""
+    """What a runner has to say of a trial: new (step, value) of a single objective, or its end.
+
+    `spent`: by those steps, what the trial had used up then, where the pruner counts in something else than steps.
+    """
 
     number: int
     points: Sequence[tuple[int, float]] = ()
+    spent: Mapping[int, float] = field(default_factory=dict)
     outcome: Outcome | None = None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from harness import command, preflight, records
 from harness.engine import was_taken
 from harness.errors import ConfigError, NonFiniteMetric
+from harness.expense import Resource
 from harness.fingerprint import fingerprint
 from harness.launchers.base import EngineLauncher
 from harness.metrics import MetricReader
@@ -21,6 +22,7 @@ from harness.types import (
     GuardVerdict,
     Reason,
     RunState,
+    Slot,
     StopRequest,
     StudyRecord,
     TrialResult,
@@ -33,7 +35,7 @@ from sweeps.config import Settings, interpolations, trainer_config
 from sweeps.disk import CheckpointKeeper, Paused
 from sweeps.engines import EnginePool, LiveEngine
 from sweeps.guarding import Guarding
-from sweeps.live_trial import NOT_ITS_FAULT, LiveTrial, curve_of, excused, next_attempt
+from sweeps.live_trial import NOT_ITS_FAULT, LiveTrial, curve_of, excused, expense_of, next_attempt, update_of
 from sweeps.runner import Outcome, Proposal, Update
 from sweeps.trial_records import Ended
 
@@ -52,6 +54,7 @@ class TrialRunner:
     tracker: Tracker
     say: Callable[[str], None]
     structures: dict[str, Mapping[str, Any]]  # fingerprint -> a configuration of it: what trials may ask for
+    resource: Resource = Resource.STEPS  # that the pruner counts in
     _engines: EnginePool = field(init=False)
     _trials: dict[int, LiveTrial] = field(default_factory=dict)  # by number
     _homeless: list[tuple[TrialSpec, TrialPaths, Mapping[str, object]]] = field(default_factory=list)  # have to wait for a slot to settle
@@ -102,7 +105,9 @@ class TrialRunner:
         if told is not None:
             outcome = Outcome(state=told.state, reason=told.reason, message=told.message, values=told.values)
             values = curve_of(self.record.objectives[0], attempts).values
-            return Update(number=proposal.number, points=sorted(values.items()), outcome=outcome)
+            slot = Slot.named(told.slot) if told.slot else None
+            expense = expense_of(self.resource, slot.gpu_count if slot else 0.0, attempts)
+            return update_of(proposal.number, sorted(values.items()), expense, outcome)
         if not attempts or not attempts[-1].spec.exists():
             return None
         result = records.read_if_there(attempts[-1].result, AttemptResult)
@@ -191,6 +196,7 @@ class TrialRunner:
             metrics=MetricReader(attempt.metrics),
             curves=tuple(curve_of(objective, attempt.trial.attempts()[: attempt.number]) for objective in self.record.objectives),
             guards=self._guarding.watch(attempt),
+            expense=expense_of(self.resource, engine.slot.gpu_count, attempt.trial.attempts()[: attempt.number]),
             warm=engine.served > 1,
             excused=excused(attempt),
             trouble=guarding.outcome(guarding.verdicts(attempt)),
@@ -256,16 +262,18 @@ class TrialRunner:
             result = result or endings.lost(trial.steps)
         points = self._read(trial)
         if result is None or not self._is_settled(trial, result):
-            return Update(number=trial.spec.number, points=points)
+            return update_of(trial.spec.number, points, trial.expense)
         if self._try_again(trial, result):
-            return Update(number=trial.spec.number, points=points)
-        return Update(number=trial.spec.number, points=points, outcome=self._end(trial, result))
+            return update_of(trial.spec.number, points, trial.expense)
+        return update_of(trial.spec.number, points, trial.expense, self._end(trial, result))
 
     def _read(self, trial: LiveTrial) -> Sequence[tuple[int, float]]:
         """New values of the first objective; a value that is not finite stops the trial."""
         new: list[tuple[int, float]] = []
         for point in trial.metrics.new_points():
             trial.steps = max(trial.steps, point.step)
+            if trial.expense is not None:
+                trial.expense.add(point)
             try:
                 values = [curve.add(point) for curve in trial.curves]
             except NonFiniteMetric as error:

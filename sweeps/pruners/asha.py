@@ -2,8 +2,9 @@
 
 Li et al., arXiv 1810.05934, in the form that stops the weak instead of promoting the strong, with these rules:
 
-- Rung k lies at `min_resource * reduction_factor**k` steps. A trial's value there is that of its first report at or after it, so that
-  trials which validate at the same steps, however rarely, are compared at the same step.
+- Rung k lies at `min_resource * reduction_factor**k` steps, tokens or GPU-seconds. A trial's value there is that of its first report at or
+  after it, so that trials which validate at the same steps, however rarely, are compared at the same step; counted in tokens or
+  GPU-seconds, a trial that trains on longer answers is compared earlier in its training.
 - At each report a trial is judged at the highest rung that it has reached: it goes on while it is among the best `1 / reduction_factor`
   of all that reached that rung, however they ended. It is judged again at its next report: whoever came first and alone is held to those
   that came after. Lower rungs are done with, so that a late riser is not stopped for how it began; of rungs that one report passes
@@ -26,6 +27,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from harness.expense import Resource
+from sweeps.pruners.spending import noted
+
 _STANDING = (OptunaState.RUNNING, OptunaState.COMPLETE)
 
 
@@ -40,11 +44,12 @@ class Smoothing(StrEnum):
 class Ladder:
     """Where the rungs are, and how a trial is seen there."""
 
-    min_resource: int  # steps before the first rung
-    reduction_factor: int  # of steps from rung to rung, and of trials
+    min_resource: int  # before the first rung
+    reduction_factor: int  # of the resource from rung to rung, and of trials
     n_min_trials: int  # that must have reached a rung before any is stopped there
     window: int  # reports that make a value
     smoothing: Smoothing
+    resource: Resource = Resource.STEPS
 
     def __post_init__(self) -> None:
         for name, least in (("min_resource", 1), ("reduction_factor", 2), ("n_min_trials", 1), ("window", 1)):
@@ -62,16 +67,18 @@ class Climber:
     scores: tuple[float, ...]  # at each rung that it reached, larger is better; NaN: nothing but NaN was reported
 
 
-def climb(reports: Mapping[int, float], ladder: Ladder, *, maximize: bool) -> tuple[float, ...]:
+def climb(reports: Mapping[int, float], ladder: Ladder, *, maximize: bool, spent: Mapping[int, float] | None = None) -> tuple[float, ...]:
     """A trial's score at each rung that it has reached, of its reports by step; step 0 is the untrained model and counts for nothing.
 
-    NaN among the reports of a window is left out: one bad step dooms nobody.
+    `spent`: how much of the ladder's resource it had used up by a step; None: that resource is steps. NaN among the reports of a window is
+    left out: one bad step dooms nobody.
     """
-    steps = sorted(step for step in reports if step > 0)
+    steps = sorted(step for step in reports if step > 0 and (spent is None or step in spent))
+    amounts = [step if spent is None else spent[step] for step in steps]
     scores: list[float] = []
     rung = ladder.min_resource
-    while steps and steps[-1] >= rung:
-        place = bisect_left(steps, rung)
+    while amounts and amounts[-1] >= rung:
+        place = bisect_left(amounts, rung)
         seen = [reports[step] for step in steps[max(0, place + 1 - ladder.window) : place + 1]]
         scores.append(_smooth(seen, ladder.smoothing) * (1 if maximize else -1))
         rung *= ladder.reduction_factor
@@ -119,7 +126,8 @@ class Memory:
         if known is not None:
             return known
         maximize = study.direction == StudyDirection.MAXIMIZE
-        scores = climb(trial.intermediate_values, self.ladder, maximize=maximize)
+        spent = None if self.ladder.resource is Resource.STEPS else noted(trial)
+        scores = climb(trial.intermediate_values, self.ladder, maximize=maximize, spent=spent)
         climber = Climber(trial.number, trial.state in _STANDING, scores)
         if trial.state.is_finished():
             self._ended[study.study_name, trial.number] = climber
@@ -131,11 +139,18 @@ class AshaPruner(BasePruner):
     optuna.pruners.SuccessiveHalvingPruner does, but that it keeps a trial where those ahead of it have failed or reported NaN,
     and judges it once where a report passes several rungs.
 
-    `min_resource` and the rungs are in steps. Raises ValueError for numbers that make no ladder.
+    `min_resource` and the rungs are in units of `resource`. Raises ValueError for numbers that make no ladder.
     """
 
     def __init__(
-        self, *, min_resource: int, reduction_factor: int, n_min_trials: int = 1, window: int = 1, smoothing: str = Smoothing.MEDIAN
+        self,
+        *,
+        min_resource: int,
+        reduction_factor: int,
+        n_min_trials: int = 1,
+        window: int = 1,
+        smoothing: str = Smoothing.MEDIAN,
+        resource: str = Resource.STEPS,
     ) -> None:
         self._memory = Memory(
             Ladder(
@@ -144,6 +159,7 @@ class AshaPruner(BasePruner):
                 n_min_trials=n_min_trials,
                 window=window,
                 smoothing=Smoothing(smoothing),
+                resource=Resource(resource),
             )
         )
 

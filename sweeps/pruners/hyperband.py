@@ -1,7 +1,8 @@
 """Hyperband over asynchronous successive halving: brackets from hasty to patient, a trial's given by its number.
 
-Li et al., arXiv 1603.06560. Bracket b's first rung lies at `min_resource * reduction_factor**b` steps; its trials compete with one another
-and with no others. A bracket's share of the trials, and the hash that deals them out, are those of optuna.pruners.HyperbandPruner.
+Li et al., arXiv 1603.06560. Bracket b's first rung lies at `min_resource * reduction_factor**b` steps, tokens or GPU-seconds; its trials
+compete with one another and with no others. A bracket's share of the trials, and the hash that deals them out, are those of
+optuna.pruners.HyperbandPruner.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
+from harness.expense import Resource
 from sweeps.pruners.asha import AshaPruner, Smoothing
 
 
@@ -49,6 +51,7 @@ class AshaHyperbandPruner(BasePruner):
         n_min_trials: int = 1,
         window: int = 1,
         smoothing: str = Smoothing.MEDIAN,
+        resource: str = Resource.STEPS,
     ) -> None:
         if not isinstance(brackets, int) or isinstance(brackets, bool) or brackets < 1:
             raise ValueError(f"brackets: expected a whole number of at least 1, got {brackets!r}")
@@ -60,6 +63,7 @@ class AshaHyperbandPruner(BasePruner):
                 n_min_trials=n_min_trials,
                 window=window,
                 smoothing=smoothing,
+                resource=resource,
             )
             for bracket in range(brackets)
         ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import TrialState
+
+from sweeps.pruners import spending
 
 FOLDER = "VERL_SWEEP_CURVES"  # the environment variable that names a folder of recorded curves, *.npz with perf_CST
 Curves = Sequence[Sequence[float]]  # trial by trial, its value at steps 1, 2, ...
@@ -62,8 +64,13 @@ def one_by_one(pruner: BasePruner, curves: Curves, *, direction: str = "maximize
     return stops
 
 
-def side_by_side(study: optuna.Study, curves: Curves, *, slots: int, every: int = 1) -> dict[int, int]:
-    """Plays the curves in so many slots, step by step in turns; a freed slot takes the next. Trial -> the step at which it was stopped."""
+def side_by_side(
+    study: optuna.Study, curves: Curves, *, slots: int, every: int = 1, spent: Callable[[int, int], float] | None = None
+) -> dict[int, int]:
+    """Plays the curves in so many slots, step by step in turns; a freed slot takes the next. Trial -> the step at which it was stopped.
+
+    `spent`: what the trial of a number has used up at a step, noted as the loop does it.
+    """
     waiting, running, stops = list(curves), {}, {}
     while waiting or running:
         while waiting and len(running) < slots:
@@ -71,6 +78,8 @@ def side_by_side(study: optuna.Study, curves: Curves, *, slots: int, every: int 
             running[trial.number] = (trial, waiting.pop(0), iter(range(every, 10**9, every)))
         for number, (trial, curve, steps) in list(running.items()):
             step = next(steps)
+            if spent is not None:
+                spending.note(trial, step, spent(number, step))
             trial.report(curve[step - 1], step)
             if trial.should_prune():
                 stops[number] = step

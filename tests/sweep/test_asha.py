@@ -15,14 +15,17 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from harness.expense import Resource
 from sweeps import storage
 from sweeps.pruners.asha import AshaPruner, Climber, Ladder, Smoothing, climb, decide
 from sweeps.pruners.build import build_pruner
 from sweeps.pruners.hyperband import AshaHyperbandPruner, bracket_of
+from sweeps.pruners.spending import resource_of
 
 NAME = "study"
 SAMPLER = optuna.samplers.RandomSampler(seed=0)
 MADE: dict[str, Callable[[], BasePruner]] = {
+    "asha in tokens": lambda: AshaPruner(min_resource=300, reduction_factor=2, n_min_trials=2, window=3, resource="tokens"),
     "asha": lambda: AshaPruner(min_resource=2, reduction_factor=2, n_min_trials=2, window=3),
     "hyperband": lambda: AshaHyperbandPruner(min_resource=1, reduction_factor=2, brackets=3, n_min_trials=2, window=3),
 }
@@ -104,15 +107,22 @@ def test_the_number_of_a_trial_says_its_bracket_and_hasty_brackets_are_dealt_mor
 # from the storage alone
 
 
+def tokens(number: int, step: int) -> float:
+    """Answers of different lengths, which grow; a third trial's are ten times as long."""
+    return (100 + number % 7) * step * (1 + step / 10) * (10 if number % 3 == 0 else 1)
+
+
 @pytest.mark.parametrize("name", MADE)
 @pytest.mark.parametrize("every", [1, 3])
 def test_every_decision_can_be_replayed_from_the_journal(name: str, every: int, tmp_path: Path) -> None:
     path = tmp_path / "journal.log"
     study = optuna.create_study(storage=storage.journal(path), study_name=NAME, direction="maximize", pruner=MADE[name](), sampler=SAMPLER)
-    stops = side_by_side(study, made_up(3, trials=40), slots=8, every=every)
+    spent = tokens if "tokens" in name else None
+    stops = side_by_side(study, made_up(3, trials=40), slots=8, every=every, spent=spent)
     assert len(stops) > 10
     assert {trial.number: trial.last_step for trial in study.trials if trial.state is TrialState.PRUNED} == stops
-    assert not any(trial.system_attrs or trial.user_attrs for trial in study.trials)
+    noted = [set(trial.user_attrs) | set(trial.system_attrs) for trial in study.trials]
+    assert noted == [{f"spent:{step}" for step in trial.intermediate_values} if spent else set() for trial in study.trials]
     assert replayed(path, MADE[name], tmp_path / "replayed.log") == stops
 
 
@@ -141,7 +151,7 @@ def replayed(path: Path, make: Callable[[], BasePruner], copy: Path) -> dict[int
 def test_the_first_wave_is_pruned_already_and_one_of_it_goes_on(name: str, seed: int) -> None:
     curves = made_up(seed, trials=16)
     study = optuna.create_study(pruner=MADE[name](), sampler=SAMPLER, direction="maximize", study_name=NAME)
-    stops = side_by_side(study, curves, slots=16)
+    stops = side_by_side(study, curves, slots=16, spent=tokens if "tokens" in name else None)
     assert 4 <= len(stops) < 16
 
 
@@ -180,6 +190,22 @@ def test_a_trial_is_seen_at_a_rung_by_its_last_reports_up_to_the_first_one_after
     assert climb({0: 9.0, 5: 1.0, 10: 3.0, 15: 5.0}, rules, maximize=True) == (1.0, 1.0, 2.0)  # rungs 2, 4 at step 5; rung 8 at step 10
     assert climb({10: 3.0, 5: 1.0}, rules, maximize=False) == (-1.0, -1.0, -2.0)
     assert climb({0: 9.0, 1: 1.0}, rules, maximize=True) == ()
+
+
+def test_in_tokens_a_trial_is_seen_at_a_rung_when_it_has_used_so_many() -> None:
+    rules, reports = ladder(min_resource=1000, resource=Resource.TOKENS), {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}
+    long, short = ({step: step * each for step in reports} for each in (1000.0, 400.0))
+    assert climb(reports, rules, maximize=True, spent=long) == (1.0, 2.0, 4.0)
+    assert climb(reports, rules, maximize=True, spent=short) == (3.0,)
+    assert climb(reports, rules, maximize=True, spent={1: 1000.0}) == (1.0,), "of a report whose expense is unknown nothing is known"
+    assert climb(reports, rules, maximize=True, spent={}) == ()
+
+
+def test_an_expense_is_found_in_a_wrapped_pruner_too() -> None:
+    asha = {"_target_": "sweeps.pruners.asha.AshaPruner", "min_resource": 2, "reduction_factor": 2, "resource": "gpu_seconds"}
+    assert resource_of({"_target_": "optuna.pruners.PatientPruner", "patience": 3, "wrapped_pruner": asha}) is Resource.GPU_SECONDS
+    assert resource_of({"_target_": "optuna.pruners.MedianPruner"}) is resource_of(None) is Resource.STEPS
+    assert resource_of({"_target_": "somebody.Else", "resource": "memory"}) is Resource.STEPS
 
 
 def test_before_the_first_rung_and_until_enough_trials_reached_it_none_is_stopped() -> None:
@@ -234,6 +260,7 @@ def test_patience_is_optunas_own_around_it() -> None:
         ({"min_resource": 0}, "min_resource: expected a whole number of at least 1, got 0"),
         ({"reduction_factor": 1}, "reduction_factor: expected a whole number of at least 2, got 1"),
         ({"window": 1.5}, "window: expected a whole number of at least 1, got 1.5"),
+        ({"resource": "epochs"}, "'epochs' is not a valid Resource"),
         ({"smoothing": "mode"}, "'mode' is not a valid Smoothing"),
     ],
 )

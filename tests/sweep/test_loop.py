@@ -16,6 +16,7 @@ from optuna.trial import TrialState as OptunaState
 from harness.types import Reason, TrialState
 from sweeps.loop import Loop, TooManyFailures, counted
 from sweeps.plans.course import REASON
+from sweeps.pruners.spending import noted
 from sweeps.runner import Outcome, Proposal, Update
 
 DISTRIBUTIONS = {"x": optuna.distributions.FloatDistribution(0.0, 1.0)}
@@ -138,6 +139,25 @@ def states(study: optuna.Study) -> list[OptunaState]:
 def listener(loop: Loop) -> Listener:
     assert isinstance(loop.audience, Listener)
     return loop.audience
+
+
+@dataclass
+class PruneBeyond(optuna.pruners.BasePruner):
+    """Wants every trial stopped that has used up more than a bound."""
+
+    bound: float
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        return noted(trial)[max(trial.intermediate_values)] > self.bound
+
+
+def test_what_a_trial_has_used_up_is_noted_before_the_report_that_it_goes_with() -> None:
+    study = new_study(pruner=PruneBeyond(25.0))
+    runner = ScriptedRunner(1, [[Update(number=0, points=[(n, 0.1) for n in range(1, 5)], spent={n: 10.0 * n for n in range(1, 5)})]])
+    runner.when_stopped = lambda number, reason: pruned(reason)
+    loop_over(study, runner, n_trials=1).run()
+    assert runner.stops == [(0, Reason.PRUNED)]
+    assert noted(study.trials[0]) == {1: 10.0, 2: 20.0, 3: 30.0}, "and nothing of what was not reported any more"
 
 
 def test_a_slot_is_refilled_as_soon_as_it_is_free_and_not_before() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from harness.errors import ConfigError
 from harness.objective import better
 from harness.status import StudyStatus
-from harness.types import TrialState
+from harness.types import Role, TrialState
 from harness.wording import duration
 
 HOUR_S = 3600.0
@@ -61,10 +61,15 @@ def over(budget: Budget, launched_s: float) -> str | None:
 
 
 def _since_the_best(budget: Budget, status: StudyStatus) -> int:
-    """Complete trials, in the order in which they ended, behind the last one that was clearly better than all before it."""
+    """Complete trials, in the order in which they ended, behind the last one that was clearly better than all before it.
+
+    A replicate was not asked for to be better, and counts for nothing.
+    """
     direction = status.record.objectives[0].direction
     ended = sorted(
-        (trial.ended_at or 0.0, trial.values[0]) for trial in status.trials if trial.state is TrialState.COMPLETE and trial.values
+        (trial.ended_at or 0.0, trial.values[0])
+        for trial in status.trials
+        if trial.state is TrialState.COMPLETE and trial.values and trial.role is Role.TUNING
     )
     best, count = None, 0
     for _, value in ended:

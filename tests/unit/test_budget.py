@@ -9,7 +9,7 @@ from factory import StudyFactory
 
 from harness.errors import ConfigError
 from harness.status import StudyStatus, load_study
-from harness.types import Direction, Objective, TrialState
+from harness.types import Direction, Objective, Role, TrialState
 from sweeps.budget import Budget, BudgetWatch, over, read_budget, spent
 
 NONE = {"gpu_hours": 0, "wall_hours": 0, "flat_trials": 0, "flat_by": 0}
@@ -49,6 +49,13 @@ def test_a_study_is_flat_when_the_last_complete_trials_were_no_better(tmp_path: 
     assert spent(budget(flat_trials=2), status) is None, "the last one was better"
     told = spent(budget(flat_trials=3, flat_by=0.05), status)
     assert told == "the last 3 complete trials were not better than the best before them (budget.flat_trials)"
+
+
+def test_replicates_neither_count_nor_are_the_best(tmp_path: Path) -> None:
+    factory = StudyFactory(tmp_path, "s", objectives=(Objective(metric="val-core/*"),))
+    for number, (value, role) in enumerate([(0.5, Role.TUNING), (0.9, Role.REPLICATE), (0.4, Role.CONFIRMATION), (0.6, Role.TUNING)]):
+        factory.ended(number, values=(value,), role=role)
+    assert spent(budget(flat_trials=1), load_study(factory.paths)) is None
 
 
 def test_less_is_better_where_it_is_minimized(tmp_path: Path) -> None:

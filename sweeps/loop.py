@@ -233,10 +233,10 @@ class Loop:
         self._doomed.discard(number)
         self._pausing.discard(number)
         if outcome.state is TrialState.WAITING:
-            if outcome.reason is Reason.PAUSED:
+            if self._stopping is None:  # else it goes on with the study's next launch
                 self._rest(trial, proposal)
             self.audience.ended(number, outcome)
-            return  # one that was interrupted goes on with the study's next launch
+            return
         self._reported.pop(number, None)
         with proposed(self.study, proposal):
             tell(self.study, trial, outcome)

@@ -68,7 +68,7 @@ def locate(config: Mapping[str, object], *, where: str) -> Callable[..., object]
     try:
         found = get_object(path)
     except Exception as error:  # whatever the user's module raises while it is imported
-        raise ConfigError(f"{where}: cannot import {path!r}: {error}") from error
+        raise ConfigError(f"{where}: cannot import {path!r}: {' '.join(str(error).split())}") from error
     if not callable(found):
         raise ConfigError(f"{where}: {path!r} is neither a class nor a function")
     return found  # type: ignore[no-any-return] # a callable that came through an import by name

@@ -242,6 +242,17 @@ def test_a_study_that_goes_on_ends_at_the_same_total() -> None:
     assert len(study.trials) == 5
 
 
+def test_a_trial_that_somebody_else_interrupted_is_started_again() -> None:
+    study = new_study()
+    waiting = Outcome(state=TrialState.WAITING, reason=Reason.INTERRUPTED, message="the supervisor was asked to end")
+    runner = ScriptedRunner(size=1, rounds=[[Update(number=0, points=[(1, 0.5)], outcome=waiting)]])
+    loop = loop_over(study, runner, n_trials=2)
+    loop.run()
+    assert runner.diary == ["start 0", "end 0", "start 0", "end 0", "start 1", "end 1"]
+    assert states(study) == [OptunaState.COMPLETE] * 2
+    assert loop.is_whole
+
+
 @pytest.mark.parametrize("reason", [Reason.INTERRUPTED, Reason.LOST])
 def test_interrupted_trials_do_not_count_towards_the_total(reason: Reason) -> None:
     study = new_study()

@@ -15,7 +15,7 @@ from harness.errors import RecordError
 from harness.paths import StudyPaths
 from harness.status import StudyStatus, StudyWatch, find_studies, load_study, load_trial
 from harness.trial_status import NOBODY, engine_paths
-from harness.types import Direction, Objective, Reason, TrialResult, TrialState
+from harness.types import AttemptResult, Direction, Objective, Reason, RunState, StudyRecord, TrialResult, TrialState
 from harness.wording import changes
 
 PER_ENDED_TRIAL = 4  # files: trial.json, result.json, events.jsonl, metrics.jsonl
@@ -338,3 +338,40 @@ def test_look_without_details_opens_two_files_an_ended_trial(tmp_path):
 
 def record_reads(study: StudyPaths, action) -> list[str]:
     return [path for path in opened_files(action) if path.startswith(str(study.root) + os.sep)]
+
+
+def test_a_paused_trial_waits_and_its_pause_costs_nothing(tmp_path):
+    study = StudyFactory(tmp_path, n_trials=4)
+    study.controller()
+    attempt = study.running(0, steps=9, slot="gpu:0")
+    paused = AttemptResult(state=RunState.STOPPED, reason=Reason.PAUSED, message="0.3 at step 9: paused", ended_at=START + 150, steps=9)
+    records.write(attempt.result, paused)
+    status = trial(StudyWatch(study.paths).refresh(START + 1000))
+    assert (status.state, status.reason, status.message) == (TrialState.WAITING, Reason.PAUSED, "0.3 at step 9: paused")
+    assert (status.seconds, status.gpu_seconds, status.steps, status.restores) == (150.0, 150.0, 9, 0)
+
+
+def test_a_trial_that_went_on_after_a_pause_took_what_its_attempts_took(tmp_path):
+    study = StudyFactory(tmp_path, n_trials=4)
+    study.controller()
+    attempt = study.running(0, steps=9, slot="gpu:0")
+    paused = AttemptResult(state=RunState.STOPPED, reason=Reason.PAUSED, message="", ended_at=START + 30, steps=9)
+    records.write(attempt.result, paused)
+    study.attempt(0, 1, steps=3, first=10, slot="gpu:0")  # given its slot at 100
+    status = trial(StudyWatch(study.paths).refresh(START + 140))
+    assert (status.state, status.seconds, status.restores, status.steps) == (TrialState.RUNNING, 70.0, 1, 12)
+
+
+def test_a_study_whose_plan_counts_full_runs_says_what_it_has_spent(tmp_path):
+    study = StudyFactory(tmp_path, n_trials=4)
+    study.ended(0)
+    study.ended(1, TrialState.PRUNED, steps=9)
+    record = dataclasses.replace(records.read(study.paths.record, StudyRecord), plan="Halving", restore_cost=0.02)
+    records.replace(study.paths.record, record)
+    status = load_study(study.paths)
+    assert status.full_runs == pytest.approx(1.3)
+    assert not status.ended, "trials are not what it counts"
+    assert status.progress == pytest.approx(1.3 / 4)
+    assert next(changes(None, status)).startswith("study kl-and-lr: 2 trials ended (1 COMPLETE, 1 PRUNED), 1.3 of 4 full runs")
+    records.replace(study.paths.record, dataclasses.replace(record, finished=True))
+    assert load_study(study.paths).ended

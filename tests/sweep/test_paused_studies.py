@@ -126,6 +126,7 @@ def test_a_controller_that_is_killed_while_trials_are_paused_is_followed_by_one_
     assert_well_ended(study)
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_keeps_its_paused_trials_for_the_next_launch(tmp_path: Path) -> None:
     study = StudyPaths(tmp_path / "outputs" / "paused")
     controller = commands.start("verl-sweep", "-m", *STUDY, PACE, cwd=tmp_path)
@@ -165,8 +166,10 @@ def test_without_pauses_no_checkpoint_is_made(tmp_path: Path) -> None:
     "plan",
     [
         ("hydra/sweeper/plan=fixed_seeds", "hydra.sweeper.plan.seeds=2"),
-        ("hydra/sweeper/plan=racing", "hydra.sweeper.plan.contenders=2"),
-        ("hydra/sweeper/plan=confirmation", "hydra.sweeper.plan.configurations=2", "hydra.sweeper.plan.seeds=1"),
+        pytest.param(("hydra/sweeper/plan=racing", "hydra.sweeper.plan.contenders=2"), marks=pytest.mark.slow),
+        pytest.param(
+            ("hydra/sweeper/plan=confirmation", "hydra.sweeper.plan.configurations=2", "hydra.sweeper.plan.seeds=1"), marks=pytest.mark.slow
+        ),
     ],
     ids=lambda plan: plan[0].partition("=")[2],
 )

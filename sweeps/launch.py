@@ -36,7 +36,7 @@ from sweeps.plans.plan import BasePlan, Terms
 from sweeps.pruners.build import build_pruner
 from sweeps.pruners.spending import resource_of
 from sweeps.rehearse import refuse_oversubscribed, rehearse, reuse_note
-from sweeps.samplers.build import build_sampler, remembers_nothing
+from sweeps.samplers.build import build_sampler, refuse_objectives, remembers_nothing
 from sweeps.space import Space
 from sweeps.spectator import Spectator
 from sweeps.sweeper import directions_of, is_exhaustive, number_of_trials, proposer, read_space
@@ -52,6 +52,7 @@ def launch_study(context: HydraContext, config: DictConfig, options: Mapping[str
     space, custom = read_space(options, arguments, context)
     paths = StudyPaths(settings.outputs / (settings.study or study.moment_name("study")))
     sampler = build_sampler(options["sampler"], space, trials_so_far=study.trials_so_far(paths), study_seed=settings.sampler_seed)
+    refuse_objectives(sampler, len(settings.objectives))
     pruner, plan = build_pruner(options["pruner"]), build_plan(options["plan"])
     n_trials = options["n_trials"] if plan.full_runs else number_of_trials(options["n_trials"], space, sampler)
     return _Launch(

@@ -24,7 +24,7 @@ from sweeps.loop import Loop, counted
 from sweeps.plans.build import build_plan, refuse_for_tasks
 from sweeps.pruners.build import build_pruner
 from sweeps.runner import Proposal, Runner
-from sweeps.samplers.build import build_sampler
+from sweeps.samplers.build import build_sampler, refuse_objectives
 from sweeps.space import Space, parse_space
 from sweeps.study import write_results
 from sweeps.tasks import BatchRunner, StreamingLauncher, StreamRunner
@@ -104,6 +104,7 @@ def _sweep_tasks(
     sampler = build_sampler(options["sampler"], space, trials_so_far=known, study_seed=None)
     pruner = build_pruner(options["pruner"]) if options["pruner"] else optuna.pruners.NopPruner()
     refuse_for_tasks(build_plan(options["plan"]))
+    refuse_objectives(sampler, len(directions))
     study = optuna.create_study(
         study_name=options["study_name"],
         storage=backend,

@@ -28,6 +28,12 @@ def build_sampler(config: Mapping[str, object], space: Space, *, trials_so_far: 
     return build_target(seeded, BaseSampler, where=WHERE, **late)  # type: ignore[type-abstract] # the base is only compared with
 
 
+def refuse_objectives(sampler: BaseSampler, number: int) -> None:
+    """A sampler of ours ranks trials by one objective. Raises ConfigError."""
+    if number > 1 and type(sampler).__module__.startswith("sweeps.samplers."):
+        raise ConfigError(f"{WHERE}: {type(sampler).__name__} ranks trials by one objective, and there are {number}; take nsgaii or motpe")
+
+
 def remembers_nothing(sampler: BaseSampler) -> bool:
     """Whether all that decides its next proposal is its seed and the study's storage: so it is with Optuna's own, and ours."""
     return type(sampler).__module__.startswith(("optuna.", "sweeps.samplers."))

@@ -145,6 +145,11 @@ def the_sentence(status: object, out: str, err: str, before: list[str], folder: 
             id="plan with two objectives",
         ),
         pytest.param(
+            (*DRILL, "hydra/sweeper/sampler=surrogate", "objective.metric=[val-core/*/acc/mean@1,critic/score/mean]"),
+            "hydra/sweeper/sampler: SurrogateSampler ranks trials by one objective, and there are 2; take nsgaii or motpe",
+            id="surrogate with two objectives",
+        ),
+        pytest.param(
             (*PLAN, "hydra.sweeper.n_trials=1"), "hydra.sweeper.n_trials: one full run leaves nothing to choose", id="plan, too little"
         ),
         pytest.param(

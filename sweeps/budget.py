@@ -47,6 +47,11 @@ def spent(budget: Budget, status: StudyStatus) -> str | None:
     gpu_hours = sum(trial.gpu_seconds for trial in status.trials) / HOUR_S if budget.gpu_hours else 0.0
     if budget.gpu_hours and gpu_hours >= budget.gpu_hours:
         return f"{gpu_hours:.2f} of {budget.gpu_hours:g} GPU-hours are spent (budget.gpu_hours)"
+    return None
+
+
+def flat(budget: Budget, status: StudyStatus) -> str | None:
+    """Why no more configurations are started; what the plan still does with those that there are goes on."""
     since = _since_the_best(budget, status) if budget.flat_trials else 0
     if since and since >= budget.flat_trials:
         return f"the last {since} complete trials were not better than the best before them (budget.flat_trials)"
@@ -89,13 +94,25 @@ class BudgetWatch:
     say: Callable[[str], None]
     reason: str = ""  # why the study ended before its last trial
     _began: float = field(default_factory=time.monotonic)
+    _spent: bool = False
+    _flat: bool = False
     _over: bool = False
 
     def is_spent(self) -> bool:
         status = self.status()
-        if not self.reason and status is not None and (reason := spent(self.budget, status)):
+        if not self._spent and status is not None and (reason := spent(self.budget, status)):
+            self._spent = True
             self._tell(reason, "no more trials are started, those that run go on")
-        return bool(self.reason)
+        return self._spent
+
+    def is_flat(self) -> bool:
+        status = self.status()
+        if not self._flat and status is not None and (reason := flat(self.budget, status)):
+            self._flat = True
+            self._tell(
+                reason, "no more configurations are started; those that there are go on, and the best are confirmed where the plan does so"
+            )
+        return self._flat
 
     def is_over(self) -> bool:
         reason = over(self.budget, time.monotonic() - self._began)

@@ -204,6 +204,7 @@ class _Launch:
             fail_alike=self.settings.fail_alike,
             wish_to_stop=lambda: _wish(self.paths, interrupts, budget),
             wish_to_drain=lambda: interrupts.wish_to_drain() or budget.is_spent(),
+            wish_to_conclude=budget.is_flat,
             sampler_for=self._sampler if remembers_nothing(self.sampler) else None,
             adopter=runner,
         )

@@ -48,6 +48,9 @@ class Loop:
     fail_alike: int = 0  # the study ends when so many trials were the first to end and failed of one cause; 0: it goes on
     wish_to_stop: Callable[[], Reason | None] = lambda: None
     wish_to_drain: Callable[[], bool] = lambda: False  # whether no more trials are to be started
+    wish_to_conclude: Callable[[], bool] = lambda: (
+        False
+    )  # whether no more configurations are to be started: the plan goes on with those there
     sampler_for: Callable[[int], optuna.samplers.BaseSampler] | None = None  # a trial's number -> the sampler that proposes it
     adopter: Adopter | None = None  # the runner itself, where it is one
     plan: BasePlan = field(default_factory=Once)
@@ -100,7 +103,7 @@ class Loop:
     @property
     def is_whole(self) -> bool:
         """Whether the plan wants no more of this study, and nothing is left unfinished."""
-        return not (self._running or self._waiting or self._paused) and self._decision() is None
+        return not (self._running or self._waiting or self._paused) and self._course.next(counted=self._counted, unfinished=0) is None
 
     def _heed_wish(self) -> None:
         """Between two rounds, when every running trial is one that the runner knows."""
@@ -134,7 +137,7 @@ class Loop:
 
     def _decision(self) -> Decision | None:
         unfinished = len(self._running) + len(self._waiting) + len(self._paused)
-        return self._course.next(counted=self._counted, unfinished=unfinished)
+        return self._course.next(counted=self._counted, unfinished=unfinished, concluding=self.wish_to_conclude())
 
     def _ask(self) -> _Asked:
         sampler = self.sampler_for(len(self.study.get_trials(deepcopy=False))) if self.sampler_for is not None else None
@@ -152,7 +155,7 @@ class Loop:
     def _give_up_hopeless(self) -> None:
         if not self._paused:
             return
-        for number, why in self._course.hopeless().items():
+        for number, why in self._course.hopeless(concluding=self.wish_to_conclude()).items():
             if number in self._paused:
                 self._running[number] = self._paused.pop(number)
                 self.runner.stop(number, Reason.PRUNED, why)

@@ -228,6 +228,7 @@ def control(
     most_seeds: int | None = None,
     most_configurations: int | None = None,
     sampler_for: Callable[[int], optuna.samplers.BaseSampler] = lambda number: optuna.samplers.RandomSampler(seed=number),
+    concludes_at: float = math.inf,  # how many configurations have been begun
 ) -> Loop:
     """One controller's life."""
     fate = Fate(dies_at)
@@ -246,6 +247,7 @@ def control(
         plan=plan,
         terms=Terms(budget=budget, total_steps=STEPS, most_seeds=most_seeds, most_configurations=most_configurations),
         sampler_for=sampler_for,
+        wish_to_conclude=lambda: len(of_role(study, Role.TUNING)) >= concludes_at,
     )
     try:
         loop.run()

@@ -38,14 +38,14 @@ class Course:
         # Where each point is tried once, a sampler sees the study itself.
         self._seen = Configurations(study, self.standings) if plan.full_runs else study
 
-    def next(self, *, counted: int, unfinished: int) -> Decision | None:
-        return self.plan.next(self.overview(counted=counted, unfinished=unfinished))
+    def next(self, *, counted: int, unfinished: int, concluding: bool = False) -> Decision | None:
+        return self.plan.next(self.overview(counted=counted, unfinished=unfinished, concluding=concluding))
 
-    def hopeless(self) -> Mapping[int, str]:
-        return self.plan.hopeless(self.overview())
+    def hopeless(self, *, concluding: bool = False) -> Mapping[int, str]:
+        return self.plan.hopeless(self.overview(concluding=concluding))
 
-    def overview(self, *, counted: int = 0, unfinished: int = 0) -> Overview:
-        return Overview(self.terms, counted, unfinished, self.standings)
+    def overview(self, *, counted: int = 0, unfinished: int = 0, concluding: bool = False) -> Overview:
+        return Overview(self.terms, counted, unfinished, self.standings, concluding)
 
     def standings(self) -> Sequence[Standing]:
         return [self._ended.get(trial.number) or self._read(trial) for trial in self.study.get_trials(deepcopy=False)]

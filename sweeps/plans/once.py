@@ -11,4 +11,5 @@ class Once(BasePlan):
     full_runs = False
 
     def next(self, overview: Overview) -> Decision | None:
-        return Explore() if overview.counted + overview.unfinished < overview.terms.budget else None
+        wanted = not overview.concluding and overview.counted + overview.unfinished < overview.terms.budget
+        return Explore() if wanted else None

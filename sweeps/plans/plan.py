@@ -82,6 +82,7 @@ class Overview:
     counted: int
     unfinished: int
     read: Callable[[], Sequence[Standing]]  # asked only by plans that look at single trials
+    concluding: bool = False  # nothing new is to be begun, whatever is left of the budget
 
     @cached_property
     def standings(self) -> Sequence[Standing]:
@@ -96,6 +97,8 @@ class Overview:
     @property
     def has_new(self) -> bool:
         """Whether there may be another configuration: not where all were tried, or the space is full of what verl refuses."""
+        if self.concluding:
+            return False
         refused = sum(standing.phase is Phase.REFUSED for standing in self.tuning)
         most = self.terms.most_configurations
         return refused < self.terms.budget and (most is None or len(self.tuning) < most)

@@ -116,6 +116,17 @@ def test_a_larger_budget_goes_on_where_the_smaller_one_ended(name: str) -> None:
     assert 10 < full_runs(study, restore_cost=RESTORE) <= 20
 
 
+@pytest.mark.parametrize("name", PLANS)
+def test_a_study_that_is_to_conclude_begins_no_configuration_and_still_confirms(name: str) -> None:
+    study = new_study()
+    loop = control(study, World(slots=2), PLANS[name](), budget=40, concludes_at=12)
+    assert len(of_role(study, Role.TUNING)) == 12
+    assert all(trial.state.is_finished() for trial in study.trials)
+    assert not loop.is_whole  # more was asked for
+    if name in ("confirmation", "halving", "halving that stops"):
+        assert of_role(study, Role.CONFIRMATION)
+
+
 @pytest.mark.parametrize("name", FULL_RUNS)
 def test_to_minimize_is_to_maximize_the_negative(name: str) -> None:
     up, down = new_study(), new_study("minimize")

@@ -10,7 +10,7 @@ from factory import StudyFactory
 from harness.errors import ConfigError
 from harness.status import StudyStatus, load_study
 from harness.types import Direction, Objective, Role, TrialState
-from sweeps.budget import Budget, BudgetWatch, over, read_budget, spent
+from sweeps.budget import Budget, BudgetWatch, flat, over, read_budget, spent
 
 NONE = {"gpu_hours": 0, "wall_hours": 0, "flat_trials": 0, "flat_by": 0}
 
@@ -46,8 +46,8 @@ def test_a_launch_is_over_after_its_hours() -> None:
 
 def test_a_study_is_flat_when_the_last_complete_trials_were_no_better(tmp_path: Path) -> None:
     status = study(tmp_path, 0.1, 0.5, 0.4, None, 0.5, 0.52)
-    assert spent(budget(flat_trials=2), status) is None, "the last one was better"
-    told = spent(budget(flat_trials=3, flat_by=0.05), status)
+    assert flat(budget(flat_trials=2), status) is None, "the last one was better"
+    told = flat(budget(flat_trials=3, flat_by=0.05), status)
     assert told == "the last 3 complete trials were not better than the best before them (budget.flat_trials)"
 
 
@@ -55,13 +55,13 @@ def test_replicates_neither_count_nor_are_the_best(tmp_path: Path) -> None:
     factory = StudyFactory(tmp_path, "s", objectives=(Objective(metric="val-core/*"),))
     for number, (value, role) in enumerate([(0.5, Role.TUNING), (0.9, Role.REPLICATE), (0.4, Role.CONFIRMATION), (0.6, Role.TUNING)]):
         factory.ended(number, values=(value,), role=role)
-    assert spent(budget(flat_trials=1), load_study(factory.paths)) is None
+    assert flat(budget(flat_trials=1), load_study(factory.paths)) is None
 
 
 def test_less_is_better_where_it_is_minimized(tmp_path: Path) -> None:
     status = study(tmp_path, 0.5, 0.6, 0.4, 0.41, direction=Direction.MINIMIZE)
-    assert spent(budget(flat_trials=1), status) is not None
-    assert spent(budget(flat_trials=2), status) is None
+    assert flat(budget(flat_trials=1), status) is not None
+    assert flat(budget(flat_trials=2), status) is None
 
 
 def test_the_user_is_told_once_and_the_word_stands(tmp_path: Path) -> None:

@@ -178,9 +178,14 @@ class Halving(BasePlan):
 
 
 def _ranked_at(step: int, tuning: Sequence[Standing]) -> list[Standing]:
-    """All that have come there, the best first."""
+    """All that have come there, the best first; of equal ones those that were let go on, then those that wait, then those that ended."""
+
+    def place(value: float, standing: Standing) -> tuple[float, int, int]:
+        beyond = standing.goal is None or standing.goal > step
+        return -value, 0 if beyond else 1 if standing.phase is Phase.PAUSED else 2, standing.number
+
     values = [(value, standing) for standing in tuning if (value := standing.at(step)) is not None]
-    return [standing for _, standing in sorted(values, key=lambda one: (-one[0], one[1].number))]
+    return [standing for _, standing in sorted(values, key=lambda one: place(*one))]
 
 
 def _where(standing: Standing) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -18,7 +19,7 @@ from sweeps.plans.course import GOAL, MESSAGE, SEED
 from sweeps.plans.fixed_seeds import FixedSeeds
 from sweeps.plans.halving import Halving
 from sweeps.plans.once import Once
-from sweeps.plans.plan import CONFIRMATION, BasePlan
+from sweeps.plans.plan import CONFIRMATION, BasePlan, Decision, Explore, Overview, Phase, Resume, Standing, Terms
 from sweeps.plans.racing import Racing, is_worse
 from sweeps.samplers.surrogate import SurrogateSampler
 
@@ -283,6 +284,43 @@ def test_without_pauses_nobody_is_started_twice() -> None:
     assert {training.attempts for training in world.trials.values()} == {1}
     assert "paused" not in {what for _, what, _ in world.diary}
     assert any(max(trial.intermediate_values) == 3 for trial in study.trials)
+
+
+def standing(number: int, phase: Phase, value: float, *, goal: int | None = 3) -> Standing:
+    """At the first rung."""
+    return Standing(
+        number=number,
+        configuration=str(number),
+        role=Role.TUNING,
+        seed=0,
+        phase=phase,
+        reports={3: value},
+        value=None,
+        goal=goal,
+        went_on=goal != 3,
+        restores=0,
+    )
+
+
+def decision(plan: BasePlan, *standings: Standing) -> Decision | None:
+    return plan.next(Overview(Terms(budget=40, total_steps=STEPS), 0, 0, lambda: standings))
+
+
+def test_where_all_begin_alike_as_many_go_on_as_where_they_differ() -> None:
+    """A reward that is 0 until something is found: who came first and was stopped takes nobody's place."""
+    stopped = [standing(number, Phase.ENDED, 0.0) for number in range(6)]
+    gone_on = [standing(number, Phase.RUNNING, 0.0, goal=6) for number in (6, 7, 8)]
+    arriving = standing(9, Phase.PAUSED, 0.0)
+    plan = halving(pause=False)
+    assert decision(plan, *stopped, *gone_on, arriving) == Resume(number=9, goal=6), "4 of 10 go on, and 3 have"
+    assert decision(plan, *stopped[:-1], standing(5, Phase.RUNNING, 0.0, goal=6), *gone_on, arriving) == Explore()
+
+
+def test_who_is_on_a_higher_rung_goes_on_first_and_then_who_is_better() -> None:
+    low = [standing(number, Phase.PAUSED, number / 10) for number in range(5)]
+    assert decision(halving(), *low) == Resume(number=4, goal=6)
+    high = [replace(standing(number, Phase.PAUSED, 0.0, goal=6), reports={3: 0.9, 6: value}) for number, value in ((5, 0.2), (6, 0.1))]
+    assert decision(halving(), *low, *high) == Resume(number=5, goal=None)
 
 
 def test_more_seeds_go_to_fewer() -> None:

@@ -85,13 +85,13 @@ def read_settings(config: DictConfig) -> Settings:
         study=_study_name(tree["study"]["name"]),
         note=tree["study"]["note"],
         sampler_seed=tree["study"]["seed"],
-        objectives=_objectives(tree["objective"]),
+        objectives=read_objectives(tree["objective"]),
         limits=Limits(**{name: _number(f"limits.{name}", limits[name], of="seconds") for name in Limits.__dataclass_fields__}),
         guards=read_guards(tree["guards"]),
         attempts=_count("limits.attempts", limits["attempts"]),
         keep_best=_keep_best(tree["checkpoints"]),
         checkpoint_cap=int(_number("checkpoints.cap_gib", tree["checkpoints"]["cap_gib"], of="GiB") * 2**30),
-        budget=read_budget(tree["budget"], objectives=len(_objectives(tree["objective"]))),
+        budget=read_budget(tree["budget"], objectives=len(read_objectives(tree["objective"]))),
         fail_alike=_count("limits.fail_alike", limits["fail_alike"], least=0),
         storage_s=_number("limits.storage_s", limits["storage_s"], of="seconds"),
         serves=_serves(tree["engine"]),
@@ -168,7 +168,8 @@ def _plain(config: DictConfig, key: str) -> Any:
     return OmegaConf.to_container(value, resolve=True, throw_on_missing=False) if OmegaConf.is_config(value) else value
 
 
-def _objectives(node: Mapping[str, Any]) -> tuple[Objective, ...]:
+def read_objectives(node: Mapping[str, Any]) -> tuple[Objective, ...]:
+    """Raises ConfigError."""
     metrics = _listed(node["metric"])
     directions = _listed(node["direction"])
     reductions = _listed(node["reduction"])

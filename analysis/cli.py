@@ -66,6 +66,16 @@ def parser() -> argparse.ArgumentParser:
     report = command("report", "writes report/report.md into the study's folder and prints its path")
     report.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
 
+    replay = command("replay", "judges sampler, pruner and plan on recorded runs: how good what they pick is, at which cost")
+    replay.add_argument("recorded", help="a folder of curves (*.npz) or of verl's metrics (*.jsonl), or a past study by name or folder")
+    replay.add_argument("--policy", default="default", metavar="NAMES", help="presets, .yaml files, experiment=NAME; with commas (default)")
+    replay.add_argument("--runs", type=_positive, required=True, metavar="B", help="what a study may spend, in full trainings")
+    replay.add_argument("--repeat", type=_count, default=20, metavar="N", help="studies of each task (20)")
+    replay.add_argument("--seed", type=int, default=0, metavar="N", help="the same one gives the same studies (0)")
+    replay.add_argument("--slots", type=_count, default=1, metavar="N", help="trials at the same time (1)")
+    replay.add_argument("--direction", choices=("maximize", "minimize"), help="another one than the recorded objective has")
+    replay.add_argument("--json", action="store_true")
+
     doctor = command("doctor", "whether this host can run an experiment, what it lacks and the cure; exit status 2 where it cannot")
     doctor.add_argument("--json", action="store_true")
     doctor.add_argument("-m", "--multirun", action="store_true", help="nothing: so that a launch's own words can be pasted")
@@ -112,6 +122,8 @@ def run(options: argparse.Namespace) -> int:
                 commands.export(options.recipe)
             case "report":
                 commands.report(outputs, options.study)
+            case "replay":
+                commands.replay(outputs, options)
             case "doctor":
                 commands.doctor(getattr(options, "outputs", None), options.overrides, as_json=options.json)
     except HarnessError as error:
@@ -128,7 +140,14 @@ def run(options: argparse.Namespace) -> int:
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {text}")
     return value
 
 

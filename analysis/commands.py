@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import json
 import os
 import sys
 import time
@@ -244,6 +246,15 @@ def doctor(outputs: Path | None, overrides: Sequence[str], *, as_json: bool) -> 
     """Becomes the program that composes the experiment and looks at this host."""
     where = [] if outputs is None else [f"paths.outputs={outputs}"]
     _become("sweeps.doctor", *(["--json"] if as_json else []), *overrides, *where)
+
+
+def replay(outputs: Path, options: argparse.Namespace) -> NoReturn:
+    """Becomes the program that plays studies on what was recorded."""
+    folder = Path(options.recorded)
+    if not folder.is_dir():
+        folder = find_study(outputs, options.recorded).root
+    names = ("policy", "runs", "repeat", "seed", "slots", "direction", "json")
+    _become("sweeps.replay", json.dumps({"folder": str(folder), **{name: getattr(options, name) for name in names}}))
 
 
 def _become(module: str, *arguments: str) -> NoReturn:

@@ -1,0 +1,163 @@
+"""Plays a policy on a task once: the study's own loop, sampler, pruner and plan over recorded curves."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+from harness.errors import ConfigError
+from sweeps import storage
+from sweeps.loop import Loop
+from sweeps.plans.build import build_plan
+from sweeps.plans.course import Course
+from sweeps.plans.plan import BasePlan, Terms
+from sweeps.pruners.build import build_pruner
+from sweeps.replay.policy import Policy
+from sweeps.replay.runner import SimulatedRunner
+from sweeps.replay.sampler import RecordedSampler
+from sweeps.replay.space import RecordedSpace, span
+from sweeps.replay.tasks import Recorded, Task
+from sweeps.runner import Outcome, Proposal
+from sweeps.samplers.build import build_sampler, remembers_nothing
+from sweeps.space import Space
+
+_ROUNDING = 1e-6
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # of each study it would say that it was made
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Game:
+    """What a policy is given: `runs` full trainings, so many at the same time."""
+
+    runs: float
+    slots: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Played:
+    """What came of it once."""
+
+    pick: int  # the configuration's index
+    full_runs: float  # spent, in full trainings
+    clock: float  # in full trainings, from the first trial's start to the last one's end
+
+
+def play(task: Task, policy: Policy, game: Game, repetition: int) -> Played:
+    """Seed and repetition give every policy the same luck: the order in which configurations are come across at random, and which
+    recorded seed is the first.
+
+    Raises ConfigError where sampler, pruner or plan cannot be built, or the plan spends more than it was given.
+    """
+    draw = random.Random(f"{game.seed} {task.name} {repetition}")
+    order, seeds = _shuffled(len(task.params), draw), _shuffled(task.seeds, draw)
+    space = span(task.params, task.space)
+    sampler_for = _samplers(policy, space, order, study_seed=draw.randrange(2**31))
+    study = optuna.create_study(
+        study_name=f"{task.name}-{repetition}",
+        storage=storage.memory(),
+        sampler=sampler_for(0),
+        pruner=build_pruner(policy.pruner),
+        direction=task.objective.direction.value,
+    )
+    plan = build_plan(policy.plan)
+    runner = SimulatedRunner(
+        recording=_Recordings(task, space, seeds),
+        objective=task.objective,
+        total_steps=task.total_steps,
+        slots=game.slots,
+        draw=draw,
+        budget=None if plan.full_runs else game.runs,
+    )
+    terms = Terms(
+        budget=game.runs if plan.full_runs else len(task.params),
+        total_steps=task.total_steps,
+        most_seeds=task.seeds,
+    )
+    _loop(study, runner, space, plan, terms, sampler_for).run()
+    if not study.get_trials(deepcopy=False):
+        raise ConfigError(f"{policy.name}: {game.runs:g} full runs are too few to start one trial; give more with --runs")
+    if runner.spent > game.runs + _ROUNDING:
+        raise ConfigError(f"{policy.name}: its plan spent {runner.spent:.3f} of {game.runs:g} full runs; does its restore_cost say less?")
+    return Played(pick=space.index(_picked(study, plan, terms).params), full_runs=runner.spent, clock=runner.clock)
+
+
+def _samplers(policy: Policy, space: RecordedSpace, order: tuple[int, ...], *, study_seed: int) -> Callable[[int], RecordedSampler]:
+    """As a study's, by the number of trials so far."""
+
+    def sampler(trials_so_far: int) -> RecordedSampler:
+        inner = build_sampler(policy.sampler, Space(distributions=space.distributions), trials_so_far=trials_so_far, study_seed=study_seed)
+        return RecordedSampler(inner, space, order=order)
+
+    return sampler
+
+
+def _loop(
+    study: optuna.Study,
+    runner: SimulatedRunner,
+    space: RecordedSpace,
+    plan: BasePlan,
+    terms: Terms,
+    sampler_for: Callable[[int], RecordedSampler],
+) -> Loop:
+    return Loop(
+        study=study,
+        runner=runner,
+        propose=lambda trial: Proposal(number=trial.number, params=trial.params, overrides=()),
+        distributions=space.distributions,
+        n_trials=len(space.points),
+        max_failure_rate=math.inf,  # a policy that comes across nothing but failures is to be judged, too
+        at_once=runner.slots,
+        audience=_Nobody(),
+        wish_to_drain=lambda: runner.exhausted,
+        sampler_for=sampler_for if remembers_nothing(sampler_for(0).inner) else None,
+        plan=plan,
+        terms=terms,
+    )
+
+
+@dataclass(slots=True)
+class _Recordings:
+    """What each trial reads. Recorded seeds are dealt in the order in which a study comes to use its own, to all configurations alike."""
+
+    task: Task
+    space: RecordedSpace
+    order: tuple[int, ...]  # of the recorded seeds
+    dealt: dict[int, int] = field(default_factory=dict)  # seed of a trial -> its place in that order
+
+    def __call__(self, proposal: Proposal) -> Recorded | None:
+        place = self.dealt.setdefault(proposal.seed or 0, len(self.dealt))
+        curves = self.task.curves_cs[self.space.index(proposal.params)]
+        there = [curve for seed in self.order if (curve := curves[seed]) is not None]
+        return there[place] if place < len(there) else None
+
+
+def _picked(study: optuna.Study, plan: BasePlan, terms: Terms) -> FrozenTrial:
+    """What the plan has chosen; where no trial is complete, of those that came furthest the best."""
+    trials = study.get_trials(deepcopy=False)
+    best = plan.best(Course(study, plan, terms).overview())
+    if best is not None:
+        return trials[best]
+    sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
+    return max(trials, key=lambda trial: max(((step, sign * value) for step, value in trial.intermediate_values.items()), default=(0, 0.0)))
+
+
+def _shuffled(count: int, draw: random.Random) -> tuple[int, ...]:
+    return tuple(draw.sample(range(count), count))
+
+
+class _Nobody:
+    """An audience that does not look."""
+
+    def started(self, proposal: Proposal) -> None: ...
+
+    def ended(self, number: int, outcome: Outcome) -> None: ...
+
+    def tick(self) -> None: ...

@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.tables import heading, table
 from harness.forecast import NEAR, SURPRISE, Whole, forecast
+from sweeps.replay.curves import perf_by_task
 
 FRACTIONS = (0.2, 0.4, 0.6, 0.8)
 COVERAGES = (0.8, 0.9)
@@ -44,10 +45,6 @@ class Judged:
     held: bool
     width: float
     score: float
-
-
-def tasks(folder: Path) -> dict[str, np.ndarray]:
-    return {file.stem: np.load(file)["perf_CST"].astype(float) for file in sorted(folder.glob("*.npz"))}
 
 
 def cases(perf_by_task: Mapping[str, np.ndarray], *, repeat: int, forecasts: int) -> Iterator[Case]:
@@ -156,7 +153,7 @@ def main() -> None:
     parser.add_argument("--forecasts", type=int, default=24, help="curves that are forecast in each")
     asked = parser.parse_args()
     heading()
-    drawn = list(cases(tasks(asked.folder), repeat=asked.repeat, forecasts=asked.forecasts))
+    drawn = list(cases(perf_by_task(asked.folder), repeat=asked.repeat, forecasts=asked.forecasts))
     names = {case.task for case in drawn}
     print(f"{len(names)} tasks, {asked.repeat} studies each, {len(drawn)} curves forecast\n", flush=True)
     by_setting = {setting: [one for case in drawn for one in judge(case, near=setting[0], surprise=setting[1])] for setting in SETTINGS}

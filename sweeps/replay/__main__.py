@@ -53,7 +53,7 @@ def replay(asked: Asked) -> dict[str, dict[str, Any]]:
     if asked.direction is not None:
         tasks = tuple(task.toward(asked.direction) for task in tasks)
     game = Game(runs=asked.runs, slots=asked.slots, seed=asked.seed)
-    policies = read_policies(asked.policy)
+    policies = read_policies(asked.policy, asked.runs)
     return {policy.name: as_data(play_all(tasks, policy, game, asked.repeat)) for policy in policies}
 
 

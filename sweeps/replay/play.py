@@ -60,10 +60,11 @@ def play(task: Task, policy: Policy, game: Game, repetition: int) -> Played:
     order, seeds = _shuffled(len(task.params), draw), _shuffled(task.seeds, draw)
     space = span(task.params, task.space)
     sampler_for = _samplers(policy, space, order, study_seed=draw.randrange(2**31))
+    sampler = sampler_for(0)
     study = optuna.create_study(
         study_name=f"{task.name}-{repetition}",
         storage=storage.memory(),
-        sampler=sampler_for(0),
+        sampler=sampler,
         pruner=build_pruner(policy.pruner),
         direction=task.objective.direction.value,
     )
@@ -81,7 +82,7 @@ def play(task: Task, policy: Policy, game: Game, repetition: int) -> Played:
         total_steps=task.total_steps,
         most_seeds=task.seeds,
     )
-    _loop(study, runner, space, plan, terms, sampler_for).run()
+    _loop(study, runner, space, plan, terms, sampler_for if remembers_nothing(sampler.inner) else None).run()
     if not study.get_trials(deepcopy=False):
         raise ConfigError(f"{policy.name}: {game.runs:g} full runs are too few to start one trial; give more with --runs")
     if runner.spent > game.runs + _ROUNDING:
@@ -90,10 +91,12 @@ def play(task: Task, policy: Policy, game: Game, repetition: int) -> Played:
 
 
 def _samplers(policy: Policy, space: RecordedSpace, order: tuple[int, ...], *, study_seed: int) -> Callable[[int], RecordedSampler]:
-    """As a study's, by the number of trials so far."""
+    """As a study's, by the number of trials so far. One that can choose among candidates is given what was recorded."""
+    recorded = {"candidates": space.points} if policy.sampler.get("candidates", ...) is None else {}
+    node, free = {**policy.sampler, **recorded}, Space(distributions=space.distributions)
 
     def sampler(trials_so_far: int) -> RecordedSampler:
-        inner = build_sampler(policy.sampler, Space(distributions=space.distributions), trials_so_far=trials_so_far, study_seed=study_seed)
+        inner = build_sampler(node, free, trials_so_far=trials_so_far, study_seed=study_seed)
         return RecordedSampler(inner, space, order=order)
 
     return sampler
@@ -105,7 +108,7 @@ def _loop(
     space: RecordedSpace,
     plan: BasePlan,
     terms: Terms,
-    sampler_for: Callable[[int], RecordedSampler],
+    sampler_for: Callable[[int], RecordedSampler] | None,
 ) -> Loop:
     return Loop(
         study=study,
@@ -117,7 +120,7 @@ def _loop(
         at_once=runner.slots,
         audience=_Nobody(),
         wish_to_drain=lambda: runner.exhausted,
-        sampler_for=sampler_for if remembers_nothing(sampler_for(0).inner) else None,
+        sampler_for=sampler_for,
         plan=plan,
         terms=terms,
     )

@@ -23,6 +23,7 @@ OPTIONS = Path(__file__).resolve().parents[2] / "hydra_plugins" / "verl_sweep_co
 DEFAULT = "default"
 _DEFAULT_EXPERIMENT = "demo"  # what the README launches first
 _EXPERIMENT = "experiment="
+_SWEEPER = "hydra/sweeper=verl_optuna"  # whose other keys a node may refer to
 _PARTS = ("sampler", "pruner", "plan")
 
 
@@ -36,30 +37,31 @@ class Policy:
     plan: Mapping[str, object]
 
 
-def read_policies(names: str) -> tuple[Policy, ...]:
-    """Of names with commas between. Raises ConfigError."""
-    return tuple(read_policy(name) for name in names.split(","))
+def read_policies(names: str, runs: float) -> tuple[Policy, ...]:
+    """Of names with commas between, for studies of so many full runs. Raises ConfigError."""
+    return tuple(read_policy(name, runs) for name in names.split(","))
 
 
-def read_policy(name: str) -> Policy:
+def read_policy(name: str, runs: float) -> Policy:
     """A preset, the path of a yaml, `experiment=NAME` (what that one launches with), `default` (what the demo does). Raises ConfigError."""
     if name == DEFAULT:
-        return _of_experiment(name, _DEFAULT_EXPERIMENT)
+        return _of_experiment(name, _DEFAULT_EXPERIMENT, runs)
     if name.startswith(_EXPERIMENT):
-        return _of_experiment(name, name.removeprefix(_EXPERIMENT))
+        return _of_experiment(name, name.removeprefix(_EXPERIMENT), runs)
     file = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
     if not file.is_file():
         there = [DEFAULT, *sorted(path.stem for path in PRESETS.glob("*.yaml"))]
         raise ConfigError(f"--policy: no {name!r}; expected {', '.join(there)}, experiment=NAME or the path of a .yaml")
-    composed = _composed(file.resolve().parent, file.stem, [f"hydra.searchpath=[{OPTIONS.as_uri()}]"])
+    composed = _composed(file.resolve().parent, file.stem, [_SWEEPER, f"hydra.searchpath=[{OPTIONS.as_uri()}]"], runs)
     unknown = sorted({str(key) for key in composed} - {*_PARTS, "hydra"})
     if unknown:
         raise ConfigError(f"{file}: a policy has {', '.join(_PARTS)}, not {unknown[0]!r}")
     return _policy(file.stem, composed, where=str(file))
 
 
-def _of_experiment(name: str, experiment: str) -> Policy:
-    return _policy(name, _composed(CONF, "config", [f"experiment={experiment}"]).hydra.sweeper, where=f"experiment={experiment}")
+def _of_experiment(name: str, experiment: str, runs: float) -> Policy:
+    config = _composed(CONF, "config", [f"experiment={experiment}"], runs)
+    return _policy(name, config.hydra.sweeper, where=f"experiment={experiment}")
 
 
 def _policy(name: str, node: DictConfig, *, where: str) -> Policy:
@@ -71,11 +73,15 @@ def _policy(name: str, node: DictConfig, *, where: str) -> Policy:
     return Policy(name=name, **parts)
 
 
-def _composed(folder: Path, name: str, overrides: list[str]) -> DictConfig:
-    """As for a study. Raises ConfigError."""
+def _composed(folder: Path, name: str, overrides: list[str], runs: float) -> DictConfig:
+    """As for a study of so many full runs. Raises ConfigError."""
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(folder), version_base="1.3"):
-            return GlobalHydra.instance().config_loader().load_configuration(name, overrides, run_mode=RunMode.MULTIRUN)
+            return (
+                GlobalHydra.instance()
+                .config_loader()
+                .load_configuration(name, [*overrides, f"hydra.sweeper.n_trials={runs:g}"], run_mode=RunMode.MULTIRUN)
+            )
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, OSError) as error:
         raise ConfigError(f"{folder / name}.yaml: {' '.join(str(error).split())}") from error

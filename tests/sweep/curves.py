@@ -13,6 +13,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
 from sweeps.pruners import spending
+from sweeps.replay.curves import perf_by_task
 
 FOLDER = "VERL_SWEEP_CURVES"  # the environment variable that names a folder of recorded curves, *.npz with perf_CST
 Curves = Sequence[Sequence[float]]  # trial by trial, its value at steps 1, 2, ...
@@ -37,11 +38,10 @@ def recorded() -> dict[str, list[list[float]]]:
     import numpy as np
 
     found = {}
-    for file in sorted(Path(folder).glob("*.npz")):
-        perf_cst = np.load(file)["perf_CST"].astype(float)
+    for name, perf_cst in perf_by_task(Path(folder)).items():
         for seed in range(perf_cst.shape[1]):
             order = np.random.default_rng(seed).permutation(len(perf_cst))
-            found[f"{file.stem}-{seed}"] = perf_cst[order, seed].tolist()
+            found[f"{name}-{seed}"] = perf_cst[order, seed].tolist()
     return found
 
 

@@ -27,7 +27,7 @@ from sweeps.runner import Outcome, Proposal, Update
 
 NAMES = sorted([DEFAULT, *(path.stem for path in PRESETS.glob("*.yaml"))])
 TPE = {"_target_": "optuna.samplers.TPESampler", "seed": None, "n_startup_trials": 4}
-POLICIES = {name: read_policy(name) for name in NAMES}
+POLICIES = {name: read_policy(name, 10) for name in NAMES}
 
 
 def games(one: Task, policy: Policy, *, runs: float, slots: int = 1, seed: int = 0, repeat: int = 4) -> list[Played]:
@@ -92,6 +92,20 @@ def test_a_pruner_lets_more_configurations_be_tried_at_the_same_cost() -> None:
     many = task(ladder(100, seeds=1))
     asha, random_ = (games(many, POLICIES[name], runs=10, repeat=8) for name in ("asha", "random"))
     assert np.mean([one.pick for one in asha]) > np.mean([one.pick for one in random_])
+
+
+@pytest.mark.parametrize("slots", [1, 16])
+@pytest.mark.parametrize(
+    ("name", "runs", "bill"),
+    [
+        ("top_ten", 64, 34 + 10 * 3),
+        ("strong", 40.2, 100 * 0.1 + 33 * (0.2 + RESTORE_COST) + 11 * (0.7 + RESTORE_COST) + 5 * 3),
+        ("strong", 20, 50 * 0.1 + 16 * (0.2 + RESTORE_COST) + 5 * (0.7 + RESTORE_COST) + 2 * 3),
+    ],
+)
+def test_the_references_that_wait_cost_what_their_definitions_say(name: str, runs: float, bill: float, slots: int) -> None:
+    (one,) = games(task(ladder(256, seeds=5, noise=20.0)), read_policy(name, runs), runs=runs, slots=slots, repeat=1)
+    assert one.full_runs == pytest.approx(bill)
 
 
 # the luck of it
@@ -206,18 +220,18 @@ def test_the_clock_runs_by_each_trials_own_pace() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_preset_is_composed_and_named(name: str) -> None:
-    assert read_policy(name).name == name
+    assert read_policy(name, 10).name == name
 
 
 def test_the_default_is_what_the_demo_launches_with() -> None:
-    assert replace(read_policy("experiment=demo"), name=DEFAULT) == read_policy(DEFAULT)
+    assert replace(read_policy("experiment=demo", 10), name=DEFAULT) == read_policy(DEFAULT, 10)
 
 
 def test_a_yaml_of_the_users_own_may_take_options_and_change_them(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(
         "defaults:\n  - sampler: tpe\n  - pruner: asha\n  - plan: once\n  - _self_\npruner:\n  min_resource: 1\n"
     )
-    (mine, random_) = read_policies(f"{tmp_path / 'mine.yaml'},random")
+    (mine, random_) = read_policies(f"{tmp_path / 'mine.yaml'},random", 10)
     assert (mine.name, random_.name) == ("mine", "random")
     assert (mine.pruner["min_resource"], mine.pruner["_target_"]) == (1, "sweeps.pruners.asha.AshaPruner")
     assert mine.sampler["_target_"] == "optuna.samplers.TPESampler"
@@ -235,13 +249,13 @@ def test_a_yaml_of_the_users_own_may_take_options_and_change_them(tmp_path: Path
 def test_a_policy_that_cannot_be_read_is_refused_in_one_sentence(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(ConfigError, match=words) as refused:
-        read_policy(str(tmp_path / "mine.yaml"))
+        read_policy(str(tmp_path / "mine.yaml"), 10)
     assert "\n" not in str(refused.value)
 
 
 def test_a_policy_that_is_not_there_is_refused_with_those_that_are() -> None:
     with pytest.raises(ConfigError, match=r"no 'ash'; expected .*default.*asha"):
-        read_policy("ash")
+        read_policy("ash", 10)
 
 
 # the command

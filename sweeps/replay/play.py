@@ -81,6 +81,7 @@ def play(task: Task, policy: Policy, game: Game, repetition: int) -> Played:
         budget=game.runs if plan.full_runs else len(task.params),
         total_steps=task.total_steps,
         most_seeds=task.seeds,
+        most_configurations=len(task.params),
     )
     _loop(study, runner, space, plan, terms, sampler_for if remembers_nothing(sampler.inner) else None).run()
     if not study.get_trials(deepcopy=False):
@@ -92,11 +93,10 @@ def play(task: Task, policy: Policy, game: Game, repetition: int) -> Played:
 
 def _samplers(policy: Policy, space: RecordedSpace, order: tuple[int, ...], *, study_seed: int) -> Callable[[int], RecordedSampler]:
     """As a study's, by the number of trials so far. One that can choose among candidates is given what was recorded."""
-    recorded = {"candidates": space.points} if policy.sampler.get("candidates", ...) is None else {}
-    node, free = {**policy.sampler, **recorded}, Space(distributions=space.distributions)
+    free = Space(distributions=space.distributions)
 
     def sampler(trials_so_far: int) -> RecordedSampler:
-        inner = build_sampler(node, free, trials_so_far=trials_so_far, study_seed=study_seed)
+        inner = build_sampler(policy.sampler, free, trials_so_far=trials_so_far, study_seed=study_seed, candidates=space.points)
         return RecordedSampler(inner, space, order=order)
 
     return sampler

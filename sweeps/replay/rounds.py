@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.types import Role
 from sweeps.plans.confirming import Round, stage
 from sweeps.plans.plan import BasePlan, Decision, Explore, Overview, Phase, Resume, Standing, Terms
 
@@ -38,8 +37,8 @@ class HalvingInRounds(BasePlan):
         return next(iter(self._steps(terms)), None)
 
     def next(self, overview: Overview) -> Decision | None:
-        tuning, terms = [standing for standing in overview.standings if standing.role is Role.TUNING], overview.terms
-        if len(tuning) < round(self._configurations * terms.budget):
+        tuning, terms = overview.tuning, overview.terms
+        if len(tuning) < round(self._configurations * terms.budget) and overview.has_new:
             return Explore() if self._pays(overview, next(iter(self._rungs), 1.0)) else None
         steps = self._steps(terms)
         for step, goal in zip(steps, [*steps[1:], None], strict=False):
@@ -59,7 +58,7 @@ class HalvingInRounds(BasePlan):
         return ranked[0].number if ranked else None
 
     def _confirmed(self, overview: Overview) -> tuple[Sequence[Decision], Sequence[Standing]]:
-        explored = self.spent((one for one in overview.standings if one.role is Role.TUNING), overview.terms)
+        explored = self.spent(overview.tuning, overview.terms)
         last = Round(configurations=max(2, round(self._finalists * overview.terms.budget)), seeds=self._seeds)
         found = stage([last], overview, budget=overview.terms.budget - explored, curve_weight=0.0)
         return found.missing, found.ranked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from optuna.samplers import BaseSampler, BruteForceSampler, GridSampler, QMCSampler
 
@@ -16,8 +16,18 @@ WHERE = "hydra/sweeper/sampler"
 _KEEP_SEED = (GridSampler, QMCSampler)
 
 
-def build_sampler(config: Mapping[str, object], space: Space, *, trials_so_far: int, study_seed: int | None) -> BaseSampler:
-    """`trials_so_far` moves the seed, since a resumed study with a constant one proposes its trial 0 again. Raises ConfigError."""
+def build_sampler(
+    config: Mapping[str, object],
+    space: Space,
+    *,
+    trials_so_far: int,
+    study_seed: int | None,
+    candidates: Sequence[Mapping[str, object]] | None = None,
+) -> BaseSampler:
+    """`trials_so_far` moves the seed, since a resumed study with a constant one proposes its trial 0 again.
+
+    `candidates` are all points that there are, for a sampler that can choose among points and was given none. Raises ConfigError.
+    """
     target = locate(config, where=WHERE)
     seeded = _with_seed(config, trials_so_far=trials_so_far, study_seed=study_seed)
     late: dict[str, object] = {}
@@ -25,6 +35,9 @@ def build_sampler(config: Mapping[str, object], space: Space, *, trials_so_far: 
         late["search_space"] = _grid(seeded.pop("search_space", None), space)
     if isinstance(target, type) and issubclass(target, BruteForceSampler):
         _grid(None, space)
+    if candidates is not None and seeded.get("candidates", ...) is None:
+        late["candidates"] = candidates
+        del seeded["candidates"]
     return build_target(seeded, BaseSampler, where=WHERE, **late)  # type: ignore[type-abstract] # the base is only compared with
 
 

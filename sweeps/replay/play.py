@@ -83,6 +83,8 @@ def play(task: Task, policy: Policy, game: Game, repetition: int) -> Played:
         most_seeds=task.seeds,
         most_configurations=len(task.params),
     )
+    if (why := plan.refusal(terms)) is not None:
+        raise ConfigError(f"{policy.name}: {why}")
     _loop(study, runner, space, plan, terms, sampler_for if remembers_nothing(sampler.inner) else None).run()
     if not study.get_trials(deepcopy=False):
         raise ConfigError(f"{policy.name}: {game.runs:g} full runs are too few to start one trial; give more with --runs")

@@ -27,7 +27,7 @@ from sweeps.runner import Outcome, Proposal, Update
 
 NAMES = sorted([DEFAULT, *(path.stem for path in PRESETS.glob("*.yaml"))])
 TPE = {"_target_": "optuna.samplers.TPESampler", "seed": None, "n_startup_trials": 4}
-POLICIES = {name: read_policy(name, 10) for name in NAMES}
+POLICIES = {name: read_policy(name, 20) for name in NAMES}
 
 
 def games(one: Task, policy: Policy, *, runs: float, slots: int = 1, seed: int = 0, repeat: int = 4) -> list[Played]:
@@ -75,7 +75,11 @@ def test_a_run_that_diverged_fails_and_is_not_picked() -> None:
 def test_no_policy_spends_more_than_it_was_given(runs: float, slots: int, name: str, seed: int) -> None:
     perf = ladder(40, noise=10.0, seed=seed)
     perf[::7, 1, 4:] = math.nan
-    (one,) = games(task(perf), POLICIES[name], runs=runs, slots=slots, repeat=1)
+    try:
+        (one,) = games(task(perf), POLICIES[name], runs=runs, slots=slots, repeat=1)
+    except ConfigError as refused:
+        assert "spent" not in str(refused), "a plan may refuse what is too little for it"
+        return
     assert 0 < one.full_runs <= runs + 1e-6
     assert one.clock > 0
 
@@ -114,7 +118,7 @@ def test_the_references_that_wait_cost_what_their_definitions_say(name: str, run
 @pytest.mark.parametrize("name", NAMES)
 def test_the_seed_decides_everything_and_another_one_something(name: str) -> None:
     noisy = task(ladder(40, noise=10.0))
-    first, again, other = (games(noisy, POLICIES[name], runs=8, slots=3, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (games(noisy, POLICIES[name], runs=16, slots=3, seed=seed) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 

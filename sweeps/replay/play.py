@@ -11,7 +11,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, HarnessError
 from sweeps import storage
 from sweeps.loop import Loop
 from sweeps.plans.build import build_plan
@@ -54,7 +54,7 @@ def play(task: Task, policy: Policy, game: Game, repetition: int) -> Played:
     """Seed and repetition give every policy the same luck: the order in which configurations are come across at random, and which
     recorded seed is the first.
 
-    Raises ConfigError where sampler, pruner or plan cannot be built, or the plan spends more than it was given.
+    Raises ConfigError where sampler, pruner or plan cannot be built or refuses so few runs, HarnessError for a plan that spends more.
     """
     draw = random.Random(f"{game.seed} {task.name} {repetition}")
     order, seeds = _shuffled(len(task.params), draw), _shuffled(task.seeds, draw)
@@ -89,7 +89,7 @@ def play(task: Task, policy: Policy, game: Game, repetition: int) -> Played:
     if not study.get_trials(deepcopy=False):
         raise ConfigError(f"{policy.name}: {game.runs:g} full runs are too few to start one trial; give more with --runs")
     if runner.spent > game.runs + _ROUNDING:
-        raise ConfigError(f"{policy.name}: its plan spent {runner.spent:.3f} of {game.runs:g} full runs; does its restore_cost say less?")
+        raise HarnessError(f"{policy.name}: its plan spent {runner.spent:.3f} of {game.runs:g} full runs; does its restore_cost say less?")
     return Played(pick=space.index(_picked(study, plan, terms).params), full_runs=runner.spent, clock=runner.clock)
 
 

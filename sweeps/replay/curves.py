@@ -1,7 +1,7 @@
 """Reads folders of recorded curves, one .npz a task; refuses a file that is none.
 
-`perf_CST`: configurations x seeds x checkpoints, at equal distances and the last one at the end of the training; NaN: that run diverged.
-`configs`: one JSON text, a list of their hyperparameters, in the same order.
+`perf_CST`: configurations (two at least) x seeds x checkpoints, these at equal distances and the last one at the end of the training; NaN:
+that run diverged. `configs`: one JSON text, a list of their hyperparameters, in the same order.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ def _recorded(values: list[float]) -> Recorded:
 
 def _array(file: Path) -> Any:
     found = _member(file, PERF)
-    if found.ndim != 3 or found.dtype.kind not in "fiu" or 0 in found.shape:
-        raise ConfigError(f"{file}: expected {PERF} of configurations x seeds x checkpoints, got {found.dtype} of shape {found.shape}")
+    if found.ndim != 3 or found.dtype.kind not in "fiu" or 0 in found.shape or len(found) < 2:
+        raise ConfigError(
+            f"{file}: expected {PERF} of configurations (two at least) x seeds x checkpoints, got {found.dtype} of shape {found.shape}"
+        )
     return found.astype(float)
 
 

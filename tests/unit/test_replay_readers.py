@@ -46,9 +46,10 @@ def test_a_file_of_curves_is_a_task(tmp_path: Path) -> None:
     ("arrays", "words"),
     [
         ({}, "has no array perf_CST"),
-        ({"perf_CST": np.zeros((2, 3)), "configs": "[]"}, "expected perf_CST of configurations x seeds x checkpoints"),
+        ({"perf_CST": np.zeros((2, 3)), "configs": "[]"}, r"expected perf_CST of configurations \(two at least\) x seeds x checkpoints"),
+        ({"perf_CST": np.zeros((1, 3, 4)), "configs": "[{}]"}, "float64 of shape"),
         ({"perf_CST": np.zeros((2, 3, 4)), "configs": "[{}]"}, "expected configs to list 2 mappings"),
-        ({"perf_CST": np.zeros((1, 3, 4)), "configs": "[{"}, "expected configs to be one JSON text"),
+        ({"perf_CST": np.zeros((2, 3, 4)), "configs": "[{"}, "expected configs to be one JSON text"),
         ({"perf_CST": np.array([object()])}, "no .npz file of plain arrays"),
     ],
 )

@@ -1,12 +1,13 @@
 """Reads folders of recorded curves, one .npz a task; refuses a file that is none.
 
-`perf_CST`: configurations (two at least) x seeds x checkpoints, these at equal distances and the last one at the end of the training; NaN:
-that run diverged. `configs`: one JSON text, a list of their hyperparameters, in the same order.
+`perf_CST`: configurations (two at least) x seeds x checkpoints, these at equal distances and the last one at the end of the training; NaN
+to the end: that run diverged; other NaN: nobody recorded it. `configs`: one JSON text, a list of their hyperparameters, in the same order.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,10 @@ def read_curves(file: Path) -> Task:
 
 
 def _recorded(values: list[float]) -> Recorded:
-    return tuple(enumerate(values, 1))
+    """Up to the first of the NaN with which it ends, if it does; NaN before other numbers are points that nobody recorded."""
+    finite = [step for step, value in enumerate(values, 1) if math.isfinite(value)]
+    last = min(max(finite, default=0) + 1, len(values))
+    return tuple((step, values[step - 1]) for step in sorted({*finite, last}))
 
 
 def _array(file: Path) -> Any:

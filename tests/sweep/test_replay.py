@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import run
+from factory import StudyFactory, drill_curve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordings import ladder, task, write_curves
@@ -275,6 +276,17 @@ def test_one_json_object_says_regret_cost_and_picks(tmp_path: Path) -> None:
     assert told["tasks"]["clear"] == {"regret": 0.0, "regret_interval": [0.0, 0.0], "full_runs": 6.0, "picks": [5, 5, 5]}
     assert told["mean_regret"] == pytest.approx((told["tasks"]["clear"]["regret"] + told["tasks"]["noisy"]["regret"]) / 2)
     assert told["full_runs"] == 6
+
+
+def test_a_past_study_is_replayed_by_its_name_and_its_trials_are_picked(tmp_path: Path) -> None:
+    study = StudyFactory(tmp_path / "outputs")
+    for number in range(6):
+        study.ended(number)
+    words = ("--policy", "random", "--runs", "6", "--repeat", "2", "--json", "--outputs", str(study.outputs))
+    done = run("verl-study", "replay", study.name, *words, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    best = max(range(6), key=lambda number: drill_curve(number, 30, 30)[-1])
+    assert json.loads(done.stdout)["tasks"][study.name]["picks"] == [best, best]
 
 
 def test_several_policies_stand_side_by_side_on_the_same_luck(tmp_path: Path) -> None:

@@ -33,10 +33,16 @@ def saved(folder: Path, **arrays: Any) -> Path:
 def test_a_file_of_curves_is_a_task(tmp_path: Path) -> None:
     perf = np.arange(24, dtype=np.float32).reshape(3, 2, 4)
     perf[1, 1, 2:] = math.nan
+    perf[2, 1, 1] = math.nan
     saved(tmp_path, perf_CST=perf, configs=json.dumps([{"lr": 1e-4, "w": None}, {"lr": 1e-3, "w": 2.0}, {"lr": 1e-2, "w": 4.0}]))
     (task,) = read_tasks(tmp_path)
     assert (task.name, task.labels, task.seeds, task.total_steps) == ("one", (0, 1, 2), 2, 4)
     assert task.curves_cs[0][1] == ((1, 4.0), (2, 5.0), (3, 6.0), (4, 7.0))
+    assert task.curves_cs[2][1] == ((1, 20.0), (3, 22.0), (4, 23.0)), "a point that is missing is no divergence"
+    diverged = task.curves_cs[1][1]
+    assert diverged is not None
+    assert [step for step, _ in diverged] == [1, 2, 3]
+    assert math.isnan(diverged[-1][1])
     assert task.objective.direction is Direction.MAXIMIZE
     assert task.truths() == (5.0, (11 + 3) / 2, 21.0)
     assert perf_by_task(tmp_path)["one"].shape == (3, 2, 4)

@@ -58,16 +58,15 @@ class HalvingInRounds(BasePlan):
         return ranked[0].number if ranked else None
 
     def _confirmed(self, overview: Overview) -> tuple[Sequence[Decision], Sequence[Standing]]:
-        explored = self.spent(overview.tuning, overview.terms)
         last = Round(configurations=max(2, round(self._finalists * overview.terms.budget)), seeds=self._seeds)
-        found = stage([last], overview, budget=overview.terms.budget - explored, curve_weight=0.0)
+        found = stage([last], overview, left=self.left(overview), curve_weight=0.0)
         return found.missing, found.ranked
 
     def _steps(self, terms: Terms) -> list[int]:
         return [max(1, round(rung * terms.total_steps)) for rung in self._rungs]
 
     def _pays(self, overview: Overview, price: float) -> bool:
-        return self.spent(overview.standings, overview.terms) + price <= overview.terms.budget + 1e-9
+        return price <= self.left(overview) + 1e-9
 
 
 def _best(standings: Sequence[Standing], step: int) -> list[Standing]:

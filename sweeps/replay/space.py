@@ -13,6 +13,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution, json_to_distribution
 
 from harness.types import Params
+from sweeps.samplers.encoding import encode
 
 COPY = "copy"  # the knob that tells configurations apart which agree in all others
 _LOG_SPAN = 30  # from the smallest to the largest value: a knob that spans more is searched by its logarithm
@@ -24,7 +25,7 @@ class RecordedSpace:
 
     distributions: Mapping[str, BaseDistribution]
     points: tuple[Params, ...]
-    unit_ck: Any  # the points in the unit cube, a choice having a column for each of its values
+    unit_ck: Any  # the points in the unit cube, a choice among names having a column for each of them
     places: Mapping[tuple[Any, ...], int]  # a point's values, in the order of the knobs -> its index
 
     def index(self, point: Mapping[str, Any]) -> int:
@@ -34,7 +35,7 @@ class RecordedSpace:
     def nearest(self, point: Mapping[str, Any], among: Collection[int]) -> int:
         """Of these configurations the one nearest to a point."""
         candidates = sorted(among)
-        place = np.concatenate([_columns([point[name]], kind)[0] for name, kind in self.distributions.items()])
+        place = np.array(encode(point, self.distributions))
         return candidates[int(((self.unit_ck[candidates] - place) ** 2).sum(axis=1).argmin())]
 
 
@@ -49,9 +50,8 @@ def span(configurations: Sequence[Params], known: Mapping[str, str]) -> Recorded
     if copies := _copies(points):
         varied[COPY] = CategoricalDistribution(sorted(set(copies)))
         points = [point | {COPY: copy} for point, copy in zip(points, copies, strict=True)]
-    unit = [_columns([point[name] for point in points], kind) for name, kind in varied.items()]
     places = {tuple(point[name] for name in varied): index for index, point in enumerate(points)}
-    return RecordedSpace(varied, tuple(points), np.concatenate(unit, axis=1) if unit else np.zeros((len(points), 0)), places)
+    return RecordedSpace(varied, tuple(points), np.array([encode(point, varied) for point in points]), places)
 
 
 def _plain(value: Any) -> Any:
@@ -86,15 +86,3 @@ def _copies(points: Sequence[Params]) -> list[int]:
         copies.append(seen[key])
         seen[key] += 1
     return copies if any(copies) else []
-
-
-def _columns(values: Sequence[Any], kind: BaseDistribution) -> Any:
-    """A knob's values in the unit cube: points x columns. Two choices are as far apart as the two ends of a number."""
-    if isinstance(kind, CategoricalDistribution):
-        places = [kind.choices.index(value) for value in values]
-        return np.eye(len(kind.choices))[places] / math.sqrt(2)
-    assert isinstance(kind, FloatDistribution | IntDistribution)
-    numbers, low, high = np.array(values, dtype=float), float(kind.low), float(kind.high)
-    if kind.log:
-        numbers, low, high = np.log(numbers), math.log(low), math.log(high)
-    return ((numbers - low) / (high - low))[:, None]

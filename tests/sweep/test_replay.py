@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import random
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
-from commands import run
+from commands import run, start
 from factory import StudyFactory, drill_curve
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,7 +144,7 @@ def simulated(*, slots: int = 2, budget: float | None = None, curve: Iterable[fl
         objective=one.objective,
         total_steps=one.total_steps,
         slots=slots,
-        draw=__import__("random").Random(0),
+        draw=random.Random(0),
         budget=budget,
     )
 
@@ -314,6 +317,16 @@ def test_what_cannot_be_played_is_refused_in_one_sentence(tmp_path: Path, change
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_when_the_command_is_killed_its_processes_are_gone(tmp_path: Path) -> None:
+    folder = write_curves(write_curves(tmp_path / "curves", "one", ladder(200)), "two", ladder(200))
+    with start("verl-study", "replay", str(folder), "--policy", "random", "--runs", "100", "--repeat", "10000", cwd=tmp_path) as command:
+        while len(children := psutil.Process(command.pid).children()) < 3:  # two that play, and the one that watches over their semaphores
+            assert command.poll() is None
+            time.sleep(0.05)
+        command.kill()
+    assert psutil.wait_procs(children, timeout=30)[1] == []
 
 
 def test_intervals_are_of_the_repetitions_and_of_the_tasks() -> None:

@@ -20,6 +20,7 @@ from benchmarks.tables import heading, table
 from harness import comparison
 from harness.comparison import Spread
 from harness.result import CONFIDENCE
+from sweeps.replay.curves import perf_by_task
 
 CONFIGURATIONS = 34
 DESIGNS = ((10, 2), (10, 3), (4, 3), (2, 4))  # of the best so many, so many fresh seeds
@@ -38,8 +39,8 @@ class Confirmed:
 def ends(folder: Path) -> list[np.ndarray]:
     """Configurations x seeds, of each task and of its opposite; runs that diverged left out with their configuration."""
     found = []
-    for file in sorted(folder.glob("*.npz")):
-        last = np.load(file)["perf_CST"][:, :, -1].astype(float)
+    for perf_cst in perf_by_task(folder).values():
+        last = perf_cst[:, :, -1]
         last = last[~np.isnan(last).any(axis=1)]
         if last.std() > 0:
             found += [last, -last]

@@ -11,11 +11,15 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from harness.command import configuration_id
 from harness.errors import ConfigError, HarnessError
+from harness.result import result_of
+from harness.trial_status import TrialStatus
+from harness.types import Objective, Role, TrialState
 from sweeps import storage
 from sweeps.loop import Loop
 from sweeps.plans.build import build_plan
-from sweeps.plans.course import Course
+from sweeps.plans.course import CONFIGURATION, ROLE, SEED
 from sweeps.plans.plan import BasePlan, Terms
 from sweeps.pruners.build import build_pruner
 from sweeps.replay.policy import Policy
@@ -90,7 +94,7 @@ def play(task: Task, policy: Policy, game: Game, repetition: int) -> Played:
         raise ConfigError(f"{policy.name}: {game.runs:g} full runs are too few to start one trial; give more with --runs")
     if runner.spent > game.runs + _ROUNDING:
         raise HarnessError(f"{policy.name}: its plan spent {runner.spent:.3f} of {game.runs:g} full runs; does its restore_cost say less?")
-    return Played(pick=space.index(_picked(study, plan, terms).params), full_runs=runner.spent, clock=runner.clock)
+    return Played(pick=space.index(_picked(study, task.objective).params), full_runs=runner.spent, clock=runner.clock)
 
 
 def _samplers(policy: Policy, space: RecordedSpace, order: tuple[int, ...], *, study_seed: int) -> Callable[[int], RecordedSampler]:
@@ -144,14 +148,27 @@ class _Recordings:
         return there[place] if place < len(there) else None
 
 
-def _picked(study: optuna.Study, plan: BasePlan, terms: Terms) -> FrozenTrial:
-    """What the plan has chosen; where no trial is complete, of those that came furthest the best."""
+def _picked(study: optuna.Study, objective: Objective) -> FrozenTrial:
+    """A trial of the configuration that the study would name; where no trial is complete, of those that came furthest the best."""
     trials = study.get_trials(deepcopy=False)
-    best = plan.best(Course(study, plan, terms).overview())
-    if best is not None:
-        return trials[best]
+    result = result_of(map(_told, trials), [objective])
+    if result is not None:
+        return trials[result.best.trials[0]]
     sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
     return max(trials, key=lambda trial: max(((step, sign * value) for step, value in trial.intermediate_values.items()), default=(0, 0.0)))
+
+
+def _told(trial: FrozenTrial) -> TrialStatus:
+    """What its records would say."""
+    attributes = trial.user_attrs
+    return TrialStatus(
+        number=trial.number,
+        state=TrialState(trial.state.name),
+        configuration=attributes.get(CONFIGURATION) or configuration_id(trial.params),
+        seed=attributes.get(SEED, 0),
+        role=Role(attributes.get(ROLE, Role.TUNING)),
+        values=tuple(trial.values) if trial.values else None,
+    )
 
 
 def _shuffled(count: int, draw: random.Random) -> tuple[int, ...]:

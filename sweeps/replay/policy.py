@@ -16,7 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.errors import ConfigError
+from harness.expense import Resource
 from sweeps.composed import CONF
+from sweeps.pruners.spending import resource_of
 
 PRESETS = Path(__file__).parent / "policies"
 OPTIONS = Path(__file__).resolve().parents[2] / "hydra_plugins" / "verl_sweep_conf" / "hydra" / "sweeper"
@@ -70,6 +72,8 @@ def _policy(name: str, node: DictConfig, *, where: str) -> Policy:
         if not OmegaConf.is_dict(node.get(part)):
             raise ConfigError(f"{where}: expected {part}, an option of hydra/sweeper/{part} or a mapping with a _target_")
         parts[part] = OmegaConf.to_container(node[part], resolve=True)
+    if (resource := resource_of(parts["pruner"])) is not Resource.STEPS:
+        raise ConfigError(f"{where}: its pruner counts {resource}, and nobody recorded these; resource: steps")
     return Policy(name=name, **parts)
 
 

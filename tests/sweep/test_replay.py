@@ -251,6 +251,10 @@ def test_a_yaml_of_the_users_own_may_take_options_and_change_them(tmp_path: Path
         ("defaults:\n  - sampler: nope\n", "Could not find 'sampler/nope'"),
         ("defaults:\n  - sampler: random\n  - pruner: none\n", "expected plan, an option of hydra/sweeper/plan"),
         ("defaults:\n  - sampler: random\n  - pruner: none\n  - plan: once\n  - _self_\nseeds: 3\n", "not 'seeds'"),
+        (
+            "defaults:\n  - sampler: random\n  - pruner: asha\n  - plan: once\n  - _self_\npruner:\n  resource: tokens\n",
+            "its pruner counts tokens, and nobody recorded these",
+        ),
     ],
 )
 def test_a_policy_that_cannot_be_read_is_refused_in_one_sentence(tmp_path: Path, text: str, words: str) -> None:

@@ -30,7 +30,7 @@ from verl.utils.device import auto_set_device
 from verl.utils.import_utils import load_class_from_fqn
 from verl.utils.logging_utils import configure_verl_logging
 
-from harness import records
+from harness import identity, records
 from harness.engine import AttemptDesk, EngineDesk
 from harness.failures import diagnose
 from harness.inside.nursery import Nursery
@@ -38,7 +38,8 @@ from harness.inside.seeding import SeededAgentLoops
 from harness.inside.trainer import AttemptTrainer, Boot, Stopped, Untrusted
 from harness.inside.upkeep import Footprint, fault, footprint
 from harness.inside.workers import seed_process
-from harness.types import AttemptResult, Failure, GuardRecord, Reason, RunState
+from harness.paths import StudyPaths
+from harness.types import AttemptResult, Failure, GuardRecord, Reason, RunState, StudyRecord, TrialSpec
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _RAISED = re.compile(r"^[\w.]*(?:Error|Exception)\b.*", re.MULTILINE)  # how a traceback ends
@@ -220,16 +221,30 @@ def finish_tracking(trainer: AttemptTrainer, ending: Ending) -> None:
     tracking = getattr(trainer, "logger", None)
     if tracking is None:
         return
-    if "wandb" in tracking.logger and wandb.run is not None:
-        codes = guard_codes(trainer.desk)
-        wandb.run.tags = (*(wandb.run.tags or ()), ending.reason.value, *codes)
-        wandb.run.summary.update({"harness/state": ending.state.value, "harness/reason": ending.reason.value})
-        wandb.run.summary.update({"harness/guards": ", ".join(codes)} if codes else {})
-        if ending.failure is not None:
-            site = {"harness/oom_site": ending.failure.part.value} if ending.failure.part else {}
-            wandb.run.summary.update({"harness/failure": ending.failure.kind.value, **site})
+    closes = "wandb" in tracking.logger and wandb.run is not None
+    if closes:
+        describe_run(wandb.run, trainer.desk, ending)
     tracking.finish(exit_code=ending.exit_code)
+    if closes:
+        trainer.desk.event("run_closed")  # one without it lacks rows: harness.trackers.offline_runs
     wandb.teardown()  # it reads its environment once in its life, and the next attempt's is another
+
+
+def describe_run(run: wandb.Run, attempt: AttemptDesk, ending: Ending) -> None:
+    """Tags, flat configuration beside verl's own, and how it ended."""
+    codes, state = guard_codes(attempt), identity.state_of(ending.state, ending.reason)
+    tags = (*(run.tags or ()), *identity.ending_tags(state, ending.reason, codes))
+    trial = records.read_if_there(attempt.paths.trial.spec, TrialSpec)
+    if trial is not None:
+        study = records.read_if_there(StudyPaths(attempt.paths.trial.root.parent).record, StudyRecord)
+        tags = (*identity.tags(trial, attempt.spec.config), *tags)
+        run.config.update(identity.configuration(trial, study.objectives if study else ()))
+    run.tags = identity.unique(tags)
+    run.summary.update(identity.summary(state, ending.reason, ending.message, None))
+    run.summary.update({"harness/guards": ", ".join(codes)} if codes else {})
+    if ending.failure is not None:
+        site = {"harness/oom_site": ending.failure.part.value} if ending.failure.part else {}
+        run.summary.update({"harness/failure": ending.failure.kind.value, **site})
 
 
 def guard_codes(attempt: AttemptDesk) -> tuple[str, ...]:

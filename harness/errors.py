@@ -14,6 +14,8 @@ HarnessError
     RunStalled
   StorageLost                   carries whether waiting can help; what runs goes on
   NoSpaceForCheckpoint          carries the folder, the bytes that were wanted and those that are free
+  TrackerError                  what a tracker's server is to be told stays on disk, for later
+    TrackerUnreachable          nobody answers, or not in time; another time may do
   StudyInterrupted              exit status 130; the same command goes on
   MetricError
     MissingMetric               carries the names that were seen
@@ -123,6 +125,16 @@ class NoSpaceForCheckpoint(HarnessError):
         self.folder = folder
         self.wanted_bytes = wanted_bytes
         self.free_bytes = free_bytes
+
+
+class TrackerError(HarnessError):
+    """A tracker's server was not told of a trial; all that it was to be told is on disk."""
+
+
+class TrackerUnreachable(TrackerError):
+    """The server does not answer, or does not take what it is given."""
+
+    retryable = True
 
 
 class StudyInterrupted(HarnessError):

@@ -82,6 +82,25 @@ class TrialPaths:
         return self.root / "result.json"
 
     @property
+    def told(self) -> Path:
+        """That its run is with W&B's server, whole and closed."""
+        return self.root / "told.json"
+
+    @property
+    def courier_lock(self) -> Path:
+        """Locked by the process that tells W&B of this trial."""
+        return self.root / "courier.lock"
+
+    @property
+    def courier_log(self) -> Path:
+        return self.root / "courier.log"
+
+    @property
+    def wandb_runs(self) -> tuple[Path, ...]:
+        """The offline run of the whole trial, where its engines could not write one."""
+        return tuple(sorted((self.root / "wandb").glob("offline-run-*")))
+
+    @property
     def hydra(self) -> Path:
         return self.root / ".hydra"
 

@@ -1,11 +1,10 @@
-"""What a study's folder says of its trials: specifications before they start, results when they end, W&B's runs in one place."""
+"""What a study's folder says of its trials: specifications before they start, results when they end."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -108,12 +107,3 @@ def _measured(paths: TrialPaths, attempt: AttemptPaths) -> dict[str, Any]:
     asked_at = before.ended_at if before else spec.created_at
     ended_at = result.ended_at if result else time.time()
     return {"phases": meter.phases(list(records.events(attempt.events)), asked_at=asked_at, ended_at=ended_at), "gpu": meter.gpu()}
-
-
-def link_wandb(study: StudyPaths, trial: TrialPaths) -> None:
-    """Gathers the offline runs of all attempts in one folder, because wandb's own tools look into one."""
-    for run in (run for attempt in trial.attempts() for run in attempt.wandb_runs):
-        study.wandb.mkdir(exist_ok=True)
-        link = study.wandb / run.name
-        if not link.is_symlink():
-            link.symlink_to(Path("..") / run.relative_to(study.root))

@@ -16,7 +16,7 @@ from harness.fingerprint import fingerprint
 from harness.launchers.base import EngineLauncher
 from harness.metrics import MetricReader
 from harness.paths import AttemptPaths, StudyPaths, TrialPaths
-from harness.trackers.base import Tracker
+from harness.trackers.base import Accompanying, Tracker
 from harness.types import (
     AttemptResult,
     GuardVerdict,
@@ -202,6 +202,8 @@ class TrialRunner:
             trouble=guarding.outcome(guarding.verdicts(attempt)),
         )
         self._trials[spec.number] = trial
+        if isinstance(self.tracker, Accompanying):
+            self.tracker.runs(trial.paths)
         return trial
 
     def _place(self, spec: TrialSpec, attempt: AttemptPaths, tree: Mapping[str, object]) -> LiveEngine | None:
@@ -356,7 +358,8 @@ class TrialRunner:
             trial_records.write_result(trial.paths, outcome, ended)
         elif outcome.reason is Reason.PAUSED:
             self._note_pause(trial.attempt, result)
-        trial_records.link_wandb(self.study, trial.paths)
+        if isinstance(self.tracker, Accompanying):
+            self.tracker.ended(trial.paths)
         del self._trials[trial.spec.number]
         self._tidy()
         return outcome

@@ -1,20 +1,31 @@
-"""What W&B is told about an attempt, through the environment of verl's own wandb.init; imports no wandb and holds no secret."""
+"""What W&B is told of a trial: by verl's own wandb.init, whose environment is made here, and by couriers beside it.
+
+verl always writes its run to the disk: its `wandb.init` and `finish` wait minutes for a server that is away, and a training would wait with
+them. Imports no wandb and holds no secret.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness import identity
 from harness.errors import ConfigError
-from harness.paths import AttemptPaths
+from harness.paths import AttemptPaths, TrialPaths
+from harness.trackers import companion, offline_runs
 from harness.types import TrialSpec
 
 MODES = ("offline", "online", "disabled")
+_COURIER = "harness.trackers.courier"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WandbTracker:
-    """verl's run gets its id, group, job type and tags from here; the key, if any, is inherited and never written down."""
+    """verl's run gets its id, group, job type and tags from here; the key, if any, is inherited and never written down.
+
+    With the mode `online` a courier streams each trial's rows; with `offline`, one run of the whole trial is written where its engine was
+    killed, or where it had several. `verl-study sync` tells W&B later of what it lacks.
+    """
 
     mode: str
     entity: str | None
@@ -29,18 +40,28 @@ class WandbTracker:
         return ("console", "file", "wandb")
 
     def environment(self, trial: TrialSpec, attempt: AttemptPaths, *, run_id: str) -> dict[str, str]:
-        knobs = ", ".join(f"{name}={value}" for name, value in trial.params.items())
         settings = {
-            "WANDB_MODE": self.mode,
+            "WANDB_MODE": "disabled" if self.mode == "disabled" else "offline",
             "WANDB_DIR": str(attempt.root.absolute()),
             "WANDB_RUN_ID": run_id,
             "WANDB_RESUME": "allow",  # a later attempt goes on in the same run
             "WANDB_RUN_GROUP": trial.study,
             "WANDB_JOB_TYPE": trial.role.value,
-            "WANDB_TAGS": ",".join([trial.study, f"configuration-{trial.configuration}", f"seed-{trial.seed}", *self.tags]),
-            "WANDB_NOTES": f"trial {trial.number} of study {trial.study}: {knobs}",
+            "WANDB_TAGS": ",".join(identity.unique((*identity.tags(trial, {}), *self.tags))),
+            "WANDB_NOTES": identity.notes(trial),
             "WANDB_CONSOLE": "off",
             "WANDB_SILENT": "true",
             "WANDB_ERROR_REPORTING": "false",
         }
         return settings | ({"WANDB_ENTITY": self.entity} if self.entity else {})
+
+    def runs(self, trial: TrialPaths) -> None:
+        """A second courier waits for the first one's end, and finds nothing to do."""
+        if self.mode == "online":
+            companion.start(_COURIER, "follow", str(trial.root), log=trial.courier_log)
+
+    def ended(self, trial: TrialPaths) -> None:
+        """An engine that was killed has lost the last rows of its run, and could not close it."""
+        offline_runs.link(trial)
+        if self.mode == "offline" and trial.result.exists() and offline_runs.are_in_parts(trial):
+            companion.start(_COURIER, "whole", str(trial.root), log=trial.courier_log)

@@ -1,0 +1,29 @@
+"""Starts the processes that tell a tracker of trials: one that outlives its starter, or one whose lines are waited for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+_started: list[subprocess.Popen[bytes]] = []  # one that is forgotten before it ends stays a zombie
+
+
+def start(module: str, *arguments: str, log: Path) -> None:
+    """Nobody waits for it. What it says goes to `log`."""
+    _started[:] = [process for process in _started if process.poll() is None]
+    with log.open("ab") as file:
+        argv = [sys.executable, "-m", module, *arguments]
+        _started.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True))
+
+
+def lines(module: str, *arguments: str) -> Iterator[str]:
+    """What it prints, line by line, until it ends; what it complains of goes where ours goes. It is ended when nobody listens any more."""
+    argv = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield from process.stdout
+        finally:
+            process.terminate()

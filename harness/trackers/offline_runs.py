@@ -1,0 +1,32 @@
+"""Where the offline W&B runs of a study's trials are: one folder of links, because wandb's own tools look into one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness import records
+from harness.paths import StudyPaths, TrialPaths
+
+CLOSED = "run_closed"  # the event that an engine has closed the attempt's run
+
+
+def link(trial: TrialPaths) -> None:
+    """Links the run of the whole trial, where there is one, instead of those of its attempts."""
+    study = StudyPaths(trial.root.parent)
+    parts = [run for attempt in trial.attempts() for run in attempt.wandb_runs]
+    for run in trial.wandb_runs or parts:
+        study.wandb.mkdir(exist_ok=True)
+        place = study.wandb / run.name
+        if not place.is_symlink():
+            place.symlink_to(Path("..") / run.relative_to(study.root))
+    if trial.wandb_runs:
+        for run in parts:
+            (study.wandb / run.name).unlink(missing_ok=True)
+
+
+def are_in_parts(trial: TrialPaths) -> bool:
+    """Whether the trial's engines left less than its one run, or more: one of them was killed, or there were several attempts."""
+    attempts = trial.attempts()
+    if trial.wandb_runs or not any(attempt.wandb_runs for attempt in attempts):
+        return False
+    return len(attempts) > 1 or not any(event.name == CLOSED for event in records.events(attempts[-1].events))

@@ -63,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     export = command("export", "prints the shell script that runs verl itself with a recipe, as experiment=... [key=value ...]")
     export.add_argument("recipe", nargs="+", metavar="KEY=VALUE", help="what verl-sweep would be given")
 
+    sync = command("sync", "tells W&B what it lacks of the trials that have ended; to be repeated at will, whatever interrupted it")
+    sync.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
+
     report = command("report", "writes report/report.md into the study's folder and prints its path")
     report.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
 
@@ -84,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Exits with 0, or 2 where what was asked for is not there."""
+    """Exits with 0, with 2 where what was asked for is not there, or with 1 where it did not come about."""
     try:
         status = run(parser().parse_args(arguments))
         sys.stdout.flush()
@@ -99,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(options: argparse.Namespace) -> int:
     from analysis import commands
-    from harness.errors import EXIT_BAD_INPUT, HarnessError
+    from harness.errors import EXIT_BAD_INPUT, HarnessError, TrackerError
 
     outputs = getattr(options, "outputs", None) or Path(os.environ.get("VERL_SWEEP_OUTPUTS") or "outputs")
     try:
@@ -120,12 +123,17 @@ def run(options: argparse.Namespace) -> int:
                 commands.repro(outputs, options.study, options.trial)
             case "export":
                 commands.export(options.recipe)
+            case "sync":
+                return commands.sync(outputs, options.study)
             case "report":
                 commands.report(outputs, options.study)
             case "replay":
                 commands.replay(outputs, options)
             case "doctor":
                 commands.doctor(getattr(options, "outputs", None), options.overrides, as_json=options.json)
+    except TrackerError as error:  # all is on disk, and another time may do
+        print(f"verl-study: {error}", file=sys.stderr)
+        return 1
     except HarnessError as error:
         print(f"verl-study: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT

@@ -280,6 +280,12 @@ def export(recipe: list[str]) -> NoReturn:
     _become("sweeps.export", *recipe)
 
 
+def sync(outputs: Path, name: str | None) -> int:
+    from analysis import sync as syncing
+
+    return syncing.sync(find_study(outputs, name))
+
+
 def report(outputs: Path, name: str | None) -> None:
     from analysis.report import write_report
 

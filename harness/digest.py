@@ -124,6 +124,7 @@ def next_commands(status: StudyStatus) -> list[tuple[str, str]]:
     wandb = _wandb_folder(status)
     if wandb is not None:
         commands.append((f"wandb leet {shlex.quote(os.path.relpath(wandb))}", "W&B's curves in the terminal, offline"))
+        commands.append((f"{tool} sync {name}", "tells W&B whatever it lacks of the study"))
     return commands
 
 

@@ -358,11 +358,14 @@ class TrialRunner:
             trial_records.write_result(trial.paths, outcome, ended)
         elif outcome.reason is Reason.PAUSED:
             self._note_pause(trial.attempt, result)
-        if isinstance(self.tracker, Accompanying):
-            self.tracker.ended(trial.paths)
+        self._tell_end(trial.paths)
         del self._trials[trial.spec.number]
         self._tidy()
         return outcome
+
+    def _tell_end(self, paths: TrialPaths) -> None:
+        if isinstance(self.tracker, Accompanying):
+            self.tracker.ended(paths)
 
     # --- pauses --------------------------------------------------------------------------------------------------------------------
 
@@ -376,6 +379,7 @@ class TrialRunner:
         paths = self.study.trial(number)
         outcome = Outcome(state=TrialState.PRUNED, reason=reason, message=message)
         trial_records.write_result(paths, outcome, trial_records.last_slot(paths))
+        self._tell_end(paths)
         self._given_up[number] = outcome
 
     def _tidy(self) -> None:

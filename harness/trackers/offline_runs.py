@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness import records
 from harness.paths import StudyPaths, TrialPaths
+from harness.types import AttemptResult, TrialResult
 
 CLOSED = "run_closed"  # the event that an engine has closed the attempt's run
 
@@ -25,8 +26,11 @@ def link(trial: TrialPaths) -> None:
 
 
 def are_in_parts(trial: TrialPaths) -> bool:
-    """Whether the trial's engines left less than its one run, or more: one of them was killed, or there were several attempts."""
+    """Whether the engines did not leave the trial's one run: one was killed, there were several, or it ended as none knew."""
     attempts = trial.attempts()
     if trial.wandb_runs or not any(attempt.wandb_runs for attempt in attempts):
         return False
-    return len(attempts) > 1 or not any(event.name == CLOSED for event in records.events(attempts[-1].events))
+    if len(attempts) > 1 or not any(event.name == CLOSED for event in records.events(attempts[-1].events)):
+        return True
+    attempt, told = records.read_if_there(attempts[-1].result, AttemptResult), records.read_if_there(trial.result, TrialResult)
+    return attempt is None or told is None or attempt.reason is not told.reason

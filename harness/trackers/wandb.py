@@ -58,10 +58,14 @@ class WandbTracker:
     def runs(self, trial: TrialPaths) -> None:
         """A second courier waits for the first one's end, and finds nothing to do."""
         if self.mode == "online":
-            companion.start(_COURIER, "follow", str(trial.root), log=trial.courier_log)
+            companion.start(_COURIER, "follow", str(trial.root.absolute()), log=trial.courier_log)
 
     def ended(self, trial: TrialPaths) -> None:
         """An engine that was killed has lost the last rows of its run, and could not close it."""
         offline_runs.link(trial)
-        if self.mode == "offline" and trial.result.exists() and offline_runs.are_in_parts(trial):
-            companion.start(_COURIER, "whole", str(trial.root), log=trial.courier_log)
+        if not trial.result.exists():
+            return
+        if self.mode == "online":  # one that was given up while it was paused has no courier any more
+            companion.start(_COURIER, "follow", str(trial.root.absolute()), log=trial.courier_log)
+        elif offline_runs.are_in_parts(trial):
+            companion.start(_COURIER, "whole", str(trial.root.absolute()), log=trial.courier_log)

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from commands import drill, results, run, start
 from factory import StudyFactory
-from wandb_server import Fault, Run, WandbServer
+from wandb_server import KEY, Fault, Run, WandbServer
 
 from harness import records
 from harness.paths import StudyPaths, TrialPaths
@@ -122,14 +123,24 @@ def test_the_stop_button_stops_the_trial_as_its_user_would(server: WandbServer, 
     many = ("drill.step_s=0.2", "steps=1000", "hydra/sweeper/pruner=none")
     launch = start("verl-sweep", "-m", "experiment=drill", *many, "hydra.sweeper.n_trials=1", *ONLINE, cwd=tmp_path)
     until(lambda: any(run.rows for run in server.store.runs.values()))
-    pressed_at = time.time()
     run_of(server, study.trial(0)).stop_requested = True
     launch.communicate(timeout=60)
     result = records.read(study.trial(0).result, TrialResult)
     assert (result.state, result.reason, result.message) == (TrialState.FAIL, Reason.USER, "stopped in W&B")
     ending = records.read(study.trial(0).attempt(0).result, AttemptResult)
     assert (ending.state, ending.forced) == (RunState.STOPPED, False)
-    assert ending.ended_at - pressed_at < 15
+    until(study.trial(0).told.exists)
+    assert_whole(server, study.trial(0))
+
+
+def test_a_courier_that_dies_has_a_successor_when_the_trial_ends(server: WandbServer, tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    launch = start("verl-sweep", "-m", "experiment=drill", *MANY_STEPS, "hydra.sweeper.n_trials=1", *ONLINE, cwd=tmp_path)
+    until(lambda: any(run.rows for run in server.store.runs.values()))
+    words = ["harness.trackers.courier", "follow", str(study.trial(0).root.absolute())]
+    (courier,) = (process for process in psutil.process_iter(["cmdline"]) if (process.info["cmdline"] or [])[-3:] == words)
+    courier.kill()
+    launch.communicate(timeout=120)
     until(study.trial(0).told.exists)
     assert_whole(server, study.trial(0))
 
@@ -161,6 +172,23 @@ def test_without_a_key_a_study_runs_and_sync_says_what_is_missing(
     assert synced.returncode == 1
     assert "there is no key for W&B" in synced.stderr
     assert "WANDB_API_KEY" in synced.stderr
+
+
+def test_no_file_of_a_study_holds_the_key(server: WandbServer, tmp_path: Path) -> None:
+    drill(tmp_path, "hydra.sweeper.n_trials=2", "steps=10", *ONLINE, quick=False)
+    study = study_of(tmp_path)
+    until(lambda: all(trial.told.exists() for trial in study.trials()))
+    factory = StudyFactory(tmp_path / "outputs", name="killed")  # with what wandb itself leaves
+    trial, spec = begin_trial(factory, 0)
+    train_until_killed(trial, spec, signal.SIGTERM, after_rows=5)
+    WandbTracker(mode="offline", entity=None, tags=()).ended(trial)
+    until(lambda: bool(trial.wandb_runs))
+    for words in (("sync", "killed"), ("report", "drill"), ("show", "drill")):
+        said = run("verl-study", *words, cwd=tmp_path)
+        assert KEY not in said.stdout + said.stderr
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" for path in files)
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
 
 
 # --- deaths ------------------------------------------------------------------------------------------------------------------------

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
-from commands import results, run
+from commands import results, run, start
+from wandb_server import WandbServer
+from wandb_server.store import Store
 
 from harness import records
 from harness.metrics import MetricReader
 from harness.paths import StudyPaths, TrialPaths
 from harness.processes import COOKIE
-from harness.types import AttemptResult, EngineSpec, MetricPoint, Reason, RunState, TrialSpec, TrialState
+from harness.types import AttemptResult, AttemptSpec, EngineSpec, MetricPoint, Reason, RunState, TrialResult, TrialSpec, TrialState
 
 pytestmark = [pytest.mark.verl, pytest.mark.timeout(600)]
 
@@ -97,6 +103,44 @@ def test_every_trial_is_an_offline_run_whose_rows_are_verls(study: StudyPaths) -
     assert all(list(run.glob("run-*.wandb")) for run in runs)
     ids = {run.name.split("-", 3)[-1] for run in runs}
     assert len(ids) == 3
+    with WandbServer() as server:
+        environment = os.environ | server.environment
+        subprocess.run([Path(sys.executable).with_name("wandb"), "sync", study.wandb], env=environment, check=True, timeout=300)
+        for trial in study.trials():
+            assert_whole(server.store, trial)
+
+
+@pytest.mark.slow
+def test_a_killed_engines_trial_is_whole_in_wandb_and_its_neighbour_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with WandbServer() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        study = StudyPaths(tmp_path / "outputs" / "real")
+        more = ("tracking.mode=online", "limits.attempts=1", "hydra.sweeper.max_failure_rate=1.0", "engine.reuse=never")
+        launch = start("verl-sweep", *ARGUMENTS, *more, cwd=tmp_path)
+        metrics = study.trial(0).attempt(0).metrics
+        while launch.poll() is None and not (metrics.exists() and metrics.read_bytes().count(b"\n") >= 3):
+            time.sleep(0.05)
+        started = next(event for event in records.events(study.engine(0).events) if event.name == "started")
+        os.kill(started.data["pid"], signal.SIGKILL)
+        launch.communicate(timeout=500)
+        while not all(trial.told.exists() for trial in study.trials()):
+            time.sleep(0.1)
+        assert results(study)[0].reason is Reason.CRASHED
+        for trial in study.trials():
+            assert_whole(server.store, trial)
+
+
+def assert_whole(store: Store, trial: TrialPaths) -> None:
+    """Every step that verl's own file has, once, and closed as the trial was."""
+    spec = records.read(trial.attempts()[-1].spec, AttemptSpec)
+    found, result = store.run(spec.run_id), records.read(trial.result, TrialResult)
+    assert [row["_step"] for row in found.rows] == sorted({point.step for point in points(trial)})
+    assert found.received["wandb-history.jsonl"] == len(found.rows)
+    assert {result.state.value.lower(), result.reason.value, "grpo", "tuning"} <= set(found.tags)
+    assert (found.state, found.exit_code) == (("failed", 137) if result.state is TrialState.FAIL else ("finished", 0))
+    assert found.settings["lr"] == lr(trial)
+    assert found.settings["trainer"]["total_training_steps"] == 5
 
 
 def test_every_result_names_its_start_up(study: StudyPaths) -> None:

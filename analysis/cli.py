@@ -78,6 +78,10 @@ def parser() -> argparse.ArgumentParser:
     replay.add_argument("--slots", type=_count, default=1, metavar="N", help="trials at the same time (1)")
     replay.add_argument("--direction", choices=("maximize", "minimize"), help="another one than the recorded objective has")
     replay.add_argument("--json", action="store_true")
+    pages = command("wandb", "creates or updates a study's workspace and report at W&B and prints where they are")
+    pages.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
+    pages.add_argument("--entity", help="whose they are, where it is not the one that the trials' runs went to")
+    pages.add_argument("--dry-run", action="store_true", help="writes what would be sent into the study's folder; needs no key")
 
     doctor = command("doctor", "whether this host can run an experiment, what it lacks and the cure; exit status 2 where it cannot")
     doctor.add_argument("--json", action="store_true")
@@ -129,6 +133,8 @@ def run(options: argparse.Namespace) -> int:
                 commands.report(outputs, options.study)
             case "replay":
                 commands.replay(outputs, options)
+            case "wandb":
+                commands.publish(outputs, options.study, entity=options.entity, dry_run=options.dry_run)
             case "doctor":
                 commands.doctor(getattr(options, "outputs", None), options.overrides, as_json=options.json)
     except TrackerError as error:  # all is on disk, and another time may do

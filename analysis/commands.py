@@ -292,6 +292,24 @@ def report(outputs: Path, name: str | None) -> None:
     print(write_report(load_study(find_study(outputs, name))))
 
 
+def publish(outputs: Path, name: str | None, *, entity: str | None, dry_run: bool) -> None:
+    from analysis.dashboards.facts import facts_of
+
+    study = find_study(outputs, name)
+    facts = facts_of(load_study(study), entity=entity)
+    if dry_run:
+        from analysis.dashboards.pages import as_spec
+
+        study.report.mkdir(exist_ok=True)
+        records.write_text(study.dashboards, json.dumps(as_spec(facts), indent=1, ensure_ascii=False) + "\n")
+        print(study.dashboards)
+        return
+    from analysis.dashboards.publish import publish
+
+    published = publish(facts)
+    print(f"workspace  {published.workspace}\nreport     {published.report}")
+
+
 def _readable(outputs: Path) -> Iterator[StudyStatus]:
     for study in find_studies(outputs):
         try:

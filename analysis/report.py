@@ -23,8 +23,13 @@ def write_report(status: StudyStatus) -> Path:
 
 
 def markdown(status: StudyStatus) -> str:
+    return "\n".join([findings(status), *_next(status)])
+
+
+def findings(status: StudyStatus, *, at_most: int | None = None) -> str:
+    """The report without what to type next, which is for this host alone; of the ranking the first `at_most` trials."""
     result = status.result()
-    sections = (_answer(status, result), _ranking(status, result), _failures(status), _cost(status), _next(status))
+    sections = (_answer(status, result), _ranking(status, result, at_most), _failures(status), _cost(status))
     return "\n".join(line for section in sections for line in section)
 
 
@@ -52,8 +57,8 @@ def _answer(status: StudyStatus, result: Result | None) -> Iterator[str]:
     yield ""
 
 
-def _ranking(status: StudyStatus, result: Result | None) -> Iterator[str]:
-    trials, names = ranked(status, result), short_names(status.record.knobs)
+def _ranking(status: StudyStatus, result: Result | None, at_most: int | None) -> Iterator[str]:
+    trials, names = ranked(status, result)[:at_most], short_names(status.record.knobs)
     if not trials:
         return
     values = aligned([latest_and_best(trial, status.record.objectives[0])[0] for trial in trials])
@@ -69,6 +74,8 @@ def _ranking(status: StudyStatus, result: Result | None) -> Iterator[str]:
         state = cause(trial.state, trial.reason)
         numbered = [rank, str(trial.number), *means[row : row + 1]]
         yield from _row([*numbered, value, state, *knobs, seed, str(trial.steps), *times, untold(trial)])
+    if len(trials) < len(status.trials):
+        yield from ("", f"{len(status.trials) - len(trials)} more are not shown.")
     if any(trial.state is not TrialState.COMPLETE and value for trial, value in zip(trials, values, strict=True)):
         yield from ("", "The value of a trial that is not COMPLETE is the last one it logged.")
     yield ""

@@ -111,7 +111,12 @@ def scratch_folder(study: StudyPaths, number: int) -> str:
 
 def run_id(study: str, created_at: float, trial: int) -> str:
     """The tracker's id of a trial's run: the same for every attempt and every controller, another for another study of the same name."""
-    return f"{study}-{_digest(repr(created_at))[:6]}-{trial:04d}"
+    return f"{study_key(study, created_at)}-{trial:04d}"
+
+
+def study_key(study: str, created_at: float) -> str:
+    """Names a study among all that ever had its name; the same for every controller."""
+    return f"{study}-{_digest(repr(created_at))[:6]}"
 
 
 def capsule_environment(slot: Slot, threads: int) -> dict[str, str]:

@@ -221,6 +221,11 @@ class StudyPaths:
         return self.root / "report"
 
     @property
+    def dashboards(self) -> Path:
+        """What `verl-study wandb --dry-run` would send."""
+        return self.report / "wandb.json"
+
+    @property
     def results(self) -> Path:
         """Hydra users know this name from the Optuna sweeper."""
         return self.root / "optimization_results.yaml"

@@ -53,6 +53,7 @@ class Answers:
         runs, sweeps = self._store.of(entity, project), [one for one in self._store.sweeps.values() if one.project == project]
         views = [one for one in self._store.views.values() if (one.entity, one.project) == (entity, project)]
         return {
+            "__typename": "Project",
             "id": f"project-{entity}-{project}",
             "internalId": "1",
             "name": project,
@@ -259,7 +260,8 @@ def _viewer() -> dict[str, Any]:
 def _connection(nodes: list[Any], *, begin: int = 0, more: bool = False) -> dict[str, Any]:
     """GraphQL's page of a list."""
     edges = [{"node": node, "cursor": str(begin + index + 1)} for index, node in enumerate(nodes)]
-    return {"edges": edges, "pageInfo": {"endCursor": str(begin + len(nodes)), "hasNextPage": more}, "totalCount": len(nodes)}
+    page = {"__typename": "PageInfo", "endCursor": str(begin + len(nodes)), "hasNextPage": more}
+    return {"edges": edges, "pageInfo": page, "totalCount": len(nodes)}
 
 
 def _decoded(text: str | None) -> Any:

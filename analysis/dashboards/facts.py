@@ -39,6 +39,11 @@ class Knob:
     name: str
     log: bool  # it was sampled on a logarithmic scale, and is shown on one
 
+    @property
+    def key(self) -> str:
+        """Among the flat keys of a run's configuration: W&B reads a dot as a step down."""
+        return self.name.replace(".", "/")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measure:

@@ -9,7 +9,7 @@ import re
 import warnings
 from typing import Any
 
-from analysis.dashboards.facts import Facts, Knob, Measure
+from analysis.dashboards.facts import Facts, Measure
 from harness import study_metrics
 from harness.errors import ConfigError
 from harness.types import Reason, TrialState
@@ -48,7 +48,7 @@ def workspace(facts: Facts, entity: str) -> Any:
             filters=expr.And(*_of_study(facts)),
             groupby=[expr.Config(CONFIGURATION)],
             order=[expr.Ordering(expr.Summary(facts.target), ascending=facts.minimizes)],
-            pinned_columns=["run:state", f"summary:{facts.target}", *(f"config:{_config_path(knob)}" for knob in facts.knobs), "run:tags"],
+            pinned_columns=["run:state", f"summary:{facts.target}", *(f"config:{knob.key}.value" for knob in facts.knobs), "run:tags"],
         ),
     )
     page._internal_name = view_name(facts)
@@ -125,11 +125,11 @@ def _lines(measure: Measure) -> dict[str, Any]:
 
 def _knobs(facts: Facts) -> list[Any]:
     target = wr.SummaryMetric(facts.target)
-    axes = [wr.ParallelCoordinatesPlotColumn(metric=wr.Config(knob.name), log=knob.log or None) for knob in facts.knobs]
+    axes = [wr.ParallelCoordinatesPlotColumn(metric=wr.Config(knob.key), log=knob.log or None) for knob in facts.knobs]
     return [
         wr.ParallelCoordinatesPlot(columns=[*axes, wr.ParallelCoordinatesPlotColumn(metric=target)], layout=wr.Layout(w=_WIDTH, h=_HEIGHT)),
         wr.ParameterImportancePlot(with_respect_to=facts.target),
-        *(wr.ScatterPlot(title=knob.name, x=wr.Config(knob.name), y=target, log_x=knob.log or None) for knob in facts.knobs),
+        *(wr.ScatterPlot(title=knob.name, x=wr.Config(knob.key), y=target, log_x=knob.log or None) for knob in facts.knobs),
     ]
 
 
@@ -150,7 +150,7 @@ def _ends(facts: Facts) -> list[Any]:
 def _study(facts: Facts) -> list[Any]:
     hours = study_metrics.WALL
     states = [study_metrics.count_name(state) for state in TrialState]
-    importance = [f"{study_metrics.IMPORTANCE}/{knob.name}" for knob in facts.knobs]
+    importance = [f"{study_metrics.IMPORTANCE}/{knob.key}" for knob in facts.knobs]
     return [
         wr.LinePlot(title="best so far, over hours", x=hours, y=[study_metrics.BEST]),
         wr.LinePlot(title="trials by state, over hours", x=hours, y=states),
@@ -170,12 +170,6 @@ def _of_study(facts: Facts) -> list[Any]:
 def _ended_by(reason: Reason) -> Any:
     """The reason is a tag of the run."""
     return expr.Tags().isin([reason.value])
-
-
-def _config_path(knob: Knob) -> str:
-    """Where W&B keeps a key of a run's configuration: `lr.value`, `actor_rollout_ref.value.actor.optim.lr`."""
-    first, _, rest = knob.name.partition(".")
-    return f"{first}.value.{rest}" if rest else f"{first}.value"
 
 
 def _regex(pattern: str) -> str:

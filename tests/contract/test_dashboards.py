@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ from typing import Any
 import commands
 import pytest
 from factory import KL, LR, METRIC, N, StudyFactory, whole_study
+from wandb_server import Fault, WandbServer
 
 from analysis.dashboards import pages
 from analysis.dashboards.facts import Facts, facts_of, metrics_seen
@@ -68,7 +73,7 @@ def test_the_objective_is_drawn_by_configuration_with_the_spread_of_its_seeds(fa
 def test_each_knob_has_its_axis_and_its_scatter_plot_on_the_scale_that_it_was_sampled_on(facts: Facts) -> None:
     logarithmic = replace(facts, knobs=(replace(facts.knobs[0], log=True), *facts.knobs[1:]))
     parallel, importance, *scatter = sections(pages.as_spec(logarithmic))["Knobs"]
-    paths = ["actor_rollout_ref.value.actor.optim.lr", "actor_rollout_ref.value.actor.kl_loss_coef", "actor_rollout_ref.value.rollout.n"]
+    paths = [f"{knob.replace('.', '/')}.value" for knob in (LR, KL, N)]
     axes = parallel["config"]["columns"]
     assert [axis["accessor"] for axis in axes] == [*(f"config:{path}" for path in paths), f"summary:{METRIC}"]
     assert [axis.get("log", False) for axis in axes] == [True, False, False, False]
@@ -145,3 +150,56 @@ def test_a_study_without_a_complete_trial_has_pages_that_say_so(tmp_path: Path) 
     study = StudyFactory(tmp_path)
     study.ended(0, TrialState.PRUNED, message="a | b")
     assert "No trial is COMPLETE" in facts_of(load_study(study.paths)).text
+
+
+@pytest.fixture
+def server() -> Iterator[WandbServer]:
+    with WandbServer() as server:
+        yield server
+
+
+def published(server: WandbServer, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`verl-study wandb` by the real client, which keeps its settings in `folder`."""
+    words = [sys.executable, "-m", "analysis.cli", "--outputs", str(folder / "outputs"), "wandb", *arguments]
+    everything = os.environ | server.environment | {"HOME": str(folder), "WANDB_DIR": str(folder)} | environment
+    return subprocess.run(words, cwd=folder, env=everything, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_study_is_published_once_and_then_updated(server: WandbServer, tmp_path: Path) -> None:
+    study = whole_study(tmp_path / "outputs")
+    first = published(server, tmp_path, "kl-and-lr")
+    assert first.returncode == 0, first.stderr
+    workspace, report = first.stdout.split()[1::2]
+    assert workspace.startswith(f"{server.url}/tests/kl-and-lr?nw=")
+    assert report.startswith(f"{server.url}/tests/kl-and-lr/reports/kl-and-lr-report--")
+    study.ended(23, values=(0.99,))
+    second = published(server, tmp_path, "kl-and-lr")
+    assert second.stdout == first.stdout
+    assert sorted((view.type, view.updates) for view in server.store.views.values()) == [("project-view", 1), ("runs", 1)]
+    (text,) = (view.spec for view in server.store.views.values() if view.type == "runs")
+    assert "Best is trial 23" in text
+
+
+def test_another_study_of_that_name_has_pages_of_its_own(server: WandbServer, tmp_path: Path) -> None:
+    """Its project is the same."""
+    for place, created_at in (("one", 1.0), ("two", 2.0)):
+        StudyFactory(tmp_path / place / "outputs", created_at=created_at)
+        assert published(server, tmp_path / place, "kl-and-lr").returncode == 0
+    assert len({view.name for view in server.store.views.values()}) == 4
+
+
+def test_without_a_key_a_study_is_not_published_and_the_cure_is_said(server: WandbServer, tmp_path: Path) -> None:
+    whole_study(tmp_path / "outputs")
+    ran = published(server, tmp_path, "kl-and-lr", WANDB_API_KEY="")
+    assert ran.returncode == 2
+    assert ran.stderr == "verl-study: wandb: No API key configured. Use `wandb login` to log in. --dry-run needs no key.\n"
+    assert not server.store.views
+
+
+def test_a_server_that_refuses_is_said_in_one_line(server: WandbServer, tmp_path: Path) -> None:
+    whole_study(tmp_path / "outputs")
+    server.faults.set(Fault(status=401))
+    ran = published(server, tmp_path, "kl-and-lr")
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("verl-study: wandb: Failed to verify credentials")
+    assert len(ran.stderr.splitlines()) == 1

@@ -29,6 +29,7 @@ from sweeps.budget import BudgetWatch
 from sweeps.compose import Composer
 from sweeps.config import Settings, interpolations, read_settings, with_hydra
 from sweeps.loop import Loop, TooManyFailures
+from sweeps.notes import trial_note
 from sweeps.outages import Outages
 from sweeps.plans.build import SEED, build_plan, terms_of
 from sweeps.plans.once import Once
@@ -207,6 +208,7 @@ class _Launch:
             wish_to_conclude=budget.is_flat,
             sampler_for=self._sampler if remembers_nothing(self.sampler) else None,
             adopter=runner,
+            note_on=lambda number, outcome: trial_note(self.paths, number, outcome, page=None),
         )
         try:
             loop.run()

@@ -15,6 +15,7 @@ from optuna.trial import TrialState as OptunaState
 
 from harness.errors import HarnessError
 from harness.types import Reason, Role, TrialState
+from sweeps import notes
 from sweeps.plans.course import MESSAGE, REASON, ROLE, SEED, UNCOUNTED, Course
 from sweeps.plans.once import Once
 from sweeps.plans.plan import BasePlan, Decision, Explore, Phase, Replicate, Resume, Terms
@@ -55,6 +56,7 @@ class Loop:
     adopter: Adopter | None = None  # the runner itself, where it is one
     plan: BasePlan = field(default_factory=Once)
     terms: Terms | None = None  # of the plan; None: n_trials is all that it needs
+    note_on: Callable[[int, Outcome], str] | None = None  # what Optuna's dashboard is to show beside a trial that has ended
     _waiting: list[_Asked] = field(default_factory=list)  # were asked for, and are to be started, or started again
     _running: dict[int, _Asked] = field(default_factory=dict)
     _paused: dict[int, _Asked] = field(default_factory=dict)
@@ -241,6 +243,8 @@ class Loop:
             self.audience.ended(number, outcome)
             return
         self._reported.pop(number, None)
+        if self.note_on is not None:
+            notes.save(self.study, trial._trial_id, self.note_on(number, outcome))
         with proposed(self.study, proposal):
             tell(self.study, trial, outcome)
         self._counted += outcome.reason.value not in UNCOUNTED

@@ -2,6 +2,7 @@
 
 The same study of the stand-in trainer, whose steps take 50 ms, untracked and then online with a server that is well, absent, refuses,
 limits, fails, stalls, or disappears half-way: milliseconds a step of the median trial, and whether every trial ended as in the first study.
+The last row is untracked again: what differs there is the host.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from harness import records
 from harness.paths import StudyPaths, TrialPaths
 from harness.types import AttemptResult, TrialResult
 
-PACE = ("drill.step_s=0.05", "drill.startup_s=0.5", "steps=80", "resources.slots=1")
-STUDY = ("-m", "experiment=drill", *PACE, "hydra.sweeper.n_trials=8", "hydra/sweeper/sampler=random")
-HALF_WAY_S = 15.0
+PACE = ("drill.step_s=0.05", "drill.startup_s=0.5", "steps=200", "resources.slots=1")
+STUDY = ("-m", "experiment=drill", *PACE, "hydra.sweeper.n_trials=5", "hydra/sweeper/sampler=random")
+HALF_WAY_S = 25.0
 ONLINE = ("tracking=wandb", "tracking.mode=online")
 TROUBLES: tuple[tuple[str, Callable[[WandbServer], None]], ...] = (
     ("well", lambda server: server.faults.set(Fault())),
@@ -71,6 +72,9 @@ def main(folder: Path) -> None:
         took = statistics.median(map(step_ms, tracked.trials()))
         same = sum(one == other for one, other in zip(endings(first), endings(tracked), strict=True))
         rows.append([name, f"{took:.2f}", f"{100 * (took / plain - 1):+.2f} %", f"{same} of {len(tracked.trials())}"])
+    again = study(folder, "untracked-again", environment={})
+    took = statistics.median(map(step_ms, again.trials()))
+    rows.append(["untracked again", f"{took:.2f}", f"{100 * (took / plain - 1):+.2f} %", ""])
     table(["server", "ms a step", "against untracked", "trials that ended alike"], rows)
 
 

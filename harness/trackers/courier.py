@@ -27,7 +27,7 @@ from harness.errors import TrackerError, TrackerUnreachable
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths, TrialPaths
 from harness.trackers import offline_runs
 from harness.trackers.trial_run import RowReader, Told, end_of, identity_of, rest_of, rows_of
-from harness.types import AttemptResult, EngineSpec, Lease, Limits, Reason, StopRequest
+from harness.types import AttemptResult, EngineSpec, Lease, Limits, Reason, Slot, StopRequest
 
 if TYPE_CHECKING:  # wandb takes a second to import, and more to begin
     from harness.trackers.wandb_client import Account
@@ -60,7 +60,7 @@ def _follow(trial: TrialPaths) -> None:
         time.sleep(POLL_S)
     account = wandb_client.Account()
     with tempfile.TemporaryDirectory(prefix="wandb-") as folder:
-        run = wandb_client.begin(who, Path(folder), online=True, live=True)
+        run = wandb_client.begin(who, Path(folder), online=True, beside=_slot(trial))
         rows, asked_at, sent = RowReader(trial, last=run.starting_step - 1), 0.0, 0
         while (end := end_of(trial)) is None and not _rests(trial):
             new = rows.new_rows()
@@ -77,6 +77,13 @@ def _follow(trial: TrialPaths) -> None:
     account.verify(path, last_step=rows.last)
     if end is not None:
         _note_told(trial, who.id)
+
+
+def _slot(trial: TrialPaths) -> Slot | None:
+    """That of its last attempt."""
+    watch = AttemptWatch(trial.attempts()[-1], "")
+    watch.follow_events()
+    return Slot.named(watch.slot) if watch.slot is not None else None
 
 
 def _rests(trial: TrialPaths) -> bool:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-
 from harness import identity
 from harness.errors import TrackerError, TrackerUnreachable
 from harness.trackers.trial_run import End, Identity
+from harness.types import Slot
 
 _BEGIN_S, _FINISH_S, _ANSWER_S, _SETTLE_S = 20.0, 120.0, 10.0, 30.0
 # By the name under which W&B's client has long asked whether the page's stop button was pressed.
@@ -83,8 +83,8 @@ class Account:
             time.sleep(1.0)
 
 
-def begin(who: Identity, folder: Path, *, online: bool, live: bool = False) -> wandb.Run:
-    """Raises TrackerUnreachable. `live`: the client also logs what this host's processors and GPUs do."""
+def begin(who: Identity, folder: Path, *, online: bool, beside: Slot | None = None) -> wandb.Run:
+    """Raises TrackerUnreachable. `beside`: the client also logs what this host's processors do, and the GPUs of that slot."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = wandb.Settings(
         console="off",
@@ -93,7 +93,8 @@ def begin(who: Identity, folder: Path, *, online: bool, live: bool = False) -> w
         init_timeout=_BEGIN_S,
         finish_timeout=_FINISH_S,
         finish_timeout_raises=True,
-        x_disable_stats=not live,
+        x_disable_stats=beside is None,
+        x_stats_gpu_device_ids=[int(gpu) for gpu in beside.gpus if gpu.isdigit()] if beside is not None and beside.gpus else None,
         x_disable_meta=True,
         x_save_requirements=False,
     )

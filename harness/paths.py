@@ -59,6 +59,11 @@ class AttemptPaths:
         return tuple(sorted((self.root / "wandb").glob("offline-run-*")))
 
     @property
+    def swanlog(self) -> Path:
+        """SwanLab's runs."""
+        return self.root / "swanlog"
+
+    @property
     def trial(self) -> TrialPaths:
         return TrialPaths(self.root.parent)
 
@@ -215,6 +220,21 @@ class StudyPaths:
     def wandb(self) -> Path:
         """A folder of links to the offline W&B runs of all trials: what `wandb leet` and `wandb sync` want to be given."""
         return self.root / "wandb"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's events, a folder for each trial."""
+        return self.root / "tensorboard"
+
+    @property
+    def mlflow(self) -> Path:
+        """MLflow's database."""
+        return self.root / "mlflow.db"
+
+    @property
+    def trackio(self) -> Path:
+        """The folder of trackio's database."""
+        return self.root / "trackio"
 
     @property
     def report(self) -> Path:

@@ -22,6 +22,7 @@ from sweeps.budget import Budget, read_budget
 from sweeps.guard_config import read_guards
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_VERL = "verl"  # the runner
 _DRILL = "drill"  # the stand-in trainer's own key, which verl's tree does not have
 _SERVERS = ("vllm", "sglang", "trtllm")
 _ALWAYS, _NEVER, _AUTO = "always", "never", "auto"
@@ -75,6 +76,11 @@ class Settings:
     tracking: Mapping[str, Any]  # of a harness.trackers.base.Tracker, by `_target_`
     assets: tuple[Asset, ...]
     cures: Mapping[str, str]  # a key of verl's -> what to do where it is refused, beyond what the preflight can know
+
+    @property
+    def trains(self) -> bool:
+        """Whether trials are verl's, and not those of a stand-in."""
+        return self.runner == _VERL
 
 
 def read_settings(config: DictConfig) -> Settings:

@@ -95,7 +95,7 @@ def needs_of(config: DictConfig, settings: Settings, *, refused: str) -> Needs:
     resources: Mapping[str, Any] = resolved(config, but=verl_keys(config))["resources"]
     missing = assets.missing(settings.assets)
     return Needs(
-        trains=settings.runner == "verl",
+        trains=settings.trains,
         slots=resources["slots"] or 1,
         gpus_per_slot=resources["gpus_per_slot"],
         strategy=str(view.find(f"{ACTOR}.strategy", "")),

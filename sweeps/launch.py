@@ -23,6 +23,7 @@ from harness.errors import ConfigError, HarnessError, StudyInterrupted
 from harness.fingerprint import fingerprint
 from harness.launchers.base import EngineLauncher
 from harness.paths import StudyPaths
+from harness.trackers.base import Preparing, refuse_missing
 from harness.types import Reason, StudyRecord, TrialResult, TrialState
 from sweeps import assets, damage, storage, study
 from sweeps.budget import BudgetWatch
@@ -132,6 +133,8 @@ class _Launch:
         launcher = engine_launcher(self.config)
         refuse_oversubscribed(launcher.slots(), corners[0], self.settings.rollout_share)
         tracker = instantiate(self.settings.tracking)
+        if self.settings.trains:
+            refuse_missing(tracker.loggers)
         asked = study.describe(
             self.settings,
             self.space,
@@ -154,6 +157,8 @@ class _Launch:
         if to_be_made:  # now the files are there, and their own rules apply
             rehearse(self.composer, self.space, self.settings.objectives)
         with study.opened(asked, self.paths) as record, Spectator(self.paths) as spectator:
+            if self.settings.trains and isinstance(tracker, Preparing):
+                tracker.prepare(self.paths, spectator.say)
             interrupts = _Interrupts(spectator.say)
             structures: dict[str, Mapping[str, Any]] = {fingerprint(tree): tree for tree in corners}
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from harness.paths import AttemptPaths, TrialPaths
+from harness.errors import ConfigError
+from harness.paths import AttemptPaths, StudyPaths, TrialPaths
 from harness.types import TrialSpec
+
+_OWN = ("console", "file")  # loggers that need no package
 
 
 class Tracker(Protocol):
@@ -33,3 +37,19 @@ class Accompanying(Protocol):
     def ended(self, trial: TrialPaths) -> None:
         """The trial's result is written, or it is paused."""
         ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A tracker for which something has to be there before the first attempt."""
+
+    def prepare(self, study: StudyPaths, say: Callable[[str], None]) -> None:
+        """Before the first attempt of each launch; what takes seconds is said. Raises ConfigError."""
+        ...
+
+
+def refuse_missing(loggers: Sequence[str]) -> None:
+    """verl's loggers are named after the packages that they import, in the engine, minutes after the start. Raises ConfigError."""
+    missing = [name for name in loggers if name not in _OWN and importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"tracking: verl's logger {missing[0]} needs a package that is not installed: pip install {' '.join(missing)}")

@@ -66,8 +66,14 @@ def parser() -> argparse.ArgumentParser:
     sync = command("sync", "tells W&B what it lacks of the trials that have ended; to be repeated at will, whatever interrupted it")
     sync.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
 
-    report = command("report", "writes report/report.md into the study's folder and prints its path")
+    report = command(
+        "report", "what to use, how sure that is, what it cost: writes report/report.html and report.md into the study's folder"
+    )
     report.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
+    report.add_argument("--figures", choices=("png", "svg"), default="", help="each figure as a file, too (needs a browser)")
+    report.add_argument("--tables", choices=("csv",), default="", help="all trials and configurations, too")
+    report.add_argument("--pdf", action="store_true", help="the page on paper, too (needs a browser)")
+    report.add_argument("--no-browser", action="store_true", help="opens none; without a display, or over ssh, none is opened anyway")
 
     replay = command("replay", "judges sampler, pruner and plan on recorded runs: how good what they pick is, at which cost")
     replay.add_argument("recorded", help="a folder of curves (*.npz) or of verl's metrics (*.jsonl), or a past study by name or folder")
@@ -130,7 +136,14 @@ def run(options: argparse.Namespace) -> int:
             case "sync":
                 return commands.sync(outputs, options.study)
             case "report":
-                commands.report(outputs, options.study)
+                commands.report(
+                    outputs,
+                    options.study,
+                    figures=options.figures,
+                    tables=options.tables,
+                    pdf=options.pdf,
+                    browse=not options.no_browser,
+                )
             case "replay":
                 commands.replay(outputs, options)
             case "wandb":

@@ -286,10 +286,16 @@ def sync(outputs: Path, name: str | None) -> int:
     return syncing.sync(find_study(outputs, name))
 
 
-def report(outputs: Path, name: str | None) -> None:
-    from analysis.report import write_report
+def report(outputs: Path, name: str | None, *, figures: str, tables: str, pdf: bool, browse: bool) -> None:
+    from analysis.report.write import EXTRA, Wishes, lacks, write_report
+    from harness.terminal import show_page
 
-    print(write_report(load_study(find_study(outputs, name))))
+    first, *others = write_report(load_study(find_study(outputs, name)), Wishes(figures=figures, tables=tables, pdf=pdf))
+    if lacks():
+        print(f"verl-study: Markdown only, for the page lacks {', '.join(lacks())}: {EXTRA}", file=sys.stderr)
+    show_page(first, browse=browse and not lacks())
+    for path in others if figures or tables or pdf else ():
+        print(path)
 
 
 def publish(outputs: Path, name: str | None, *, entity: str | None, dry_run: bool) -> None:

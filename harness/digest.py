@@ -119,7 +119,7 @@ def next_commands(status: StudyStatus) -> list[tuple[str, str]]:
     commands.append((f"{tool} show {name}", "this summary again; add a trial's number for that trial"))
     if status.best is not None:
         commands.append((f"{tool} repro {status.best.number} --study {name}", "the command that runs the best trial again, alone"))
-    commands.append((f"{tool} report {name}", "the same as Markdown"))
+    commands.append((f"{tool} report {name}", "the whole report, a page and Markdown"))
     commands.append((f"optuna-dashboard {_storage(status)}", "Optuna's own plots"))
     wandb = _wandb_folder(status)
     if wandb is not None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from analysis.report import findings
+from analysis.report.markdown import findings
 from harness.command import study_key
 from harness.metrics import MetricReader
 from harness.objective import matches_pattern

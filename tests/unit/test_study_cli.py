@@ -340,9 +340,15 @@ def read_terminal(screen: int) -> bytes:
 def test_report_is_markdown_with_the_answer_first(tmp_path):
     study = whole_study(tmp_path)
     path = Path(study_cli(tmp_path, "report", "kl-and-lr").stdout.strip())
-    text = path.read_text()
-    assert path == study.paths.root / "report" / "report.md"
-    assert text.index("Best is trial 6") < text.index("## Trials") < text.index("## Went wrong") < text.index("## Cost")
+    assert path == study.paths.root / "report" / "report.html"
+    text = path.with_suffix(".md").read_text()
+    assert (
+        text.index("Best is trial 6")
+        < text.index("## Not resolved")
+        < text.index("## Trials")
+        < text.index("## Went wrong")
+        < text.index("## Cost")
+    )
     assert f"{N}: 8" in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len({line.count("|") for line in rows}) == 1

@@ -1,36 +1,48 @@
-"""A study's plain report: Markdown without plots, the answer first, then the ranking, the cost and what to type next."""
+"""A study's plain report: Markdown without plots, the answer first, then what is open, ranking, cost and what to type next; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from harness import records
 from harness.answer import estimate, evidence, mean_cells, rank_cells, ranked
-from harness.digest import cost_line, failures, latest_and_best, next_commands, numbers, untold
+from harness.digest import cost_line, failures, latest_and_best, next_commands, numbers, one_line, untold
 from harness.result import Result
 from harness.status import StudyStatus
 from harness.types import TrialState
 from harness.wording import aligned, cause, compact, definition, duration, exact, short_names, summary_line
 
-
-def write_report(status: StudyStatus) -> Path:
-    """Over an older one."""
-    path = status.paths.report / "report.md"
-    path.parent.mkdir(exist_ok=True)
-    records.write_text(path, markdown(status))
-    return path
+if TYPE_CHECKING:
+    from analysis.report.unresolved import Doubt
 
 
-def markdown(status: StudyStatus) -> str:
-    return "\n".join([findings(status), *_next(status)])
+def markdown(status: StudyStatus, doubts: Sequence[Doubt] = ()) -> str:
+    return "\n".join([findings(status, doubts), *_next(status)])
 
 
-def findings(status: StudyStatus, *, at_most: int | None = None) -> str:
+def findings(status: StudyStatus, doubts: Sequence[Doubt] = (), *, at_most: int | None = None) -> str:
     """The report without what to type next, which is for this host alone; of the ranking the first `at_most` trials."""
     result = status.result()
-    sections = (_answer(status, result), _ranking(status, result, at_most), _failures(status), _cost(status))
+    sections = (
+        _answer(status, result),
+        _unresolved(doubts),
+        _ranking(status, result, at_most),
+        _failures(status),
+        _cost(status),
+    )
     return "\n".join(line for section in sections for line in section)
+
+
+def _unresolved(doubts: Sequence[Doubt]) -> Iterator[str]:
+    if not doubts:
+        return
+    yield from ("## Not resolved", "")
+    for doubt in doubts:
+        trials = f" (trial{'s' * (len(doubt.trials) > 1)} {numbers(list(doubt.trials))})" if doubt.trials else ""
+        yield f"- **{doubt.matter}**: {one_line(doubt.text)}{trials}" + (
+            f" `{doubt.cure}`" if "=" in doubt.cure else f" {doubt.cure}." if doubt.cure else ""
+        )
+    yield ""
 
 
 def _answer(status: StudyStatus, result: Result | None) -> Iterator[str]:

@@ -1,0 +1,146 @@
+"""Which knobs the value hangs on, by Optuna's PED-ANOVA with the uncertainty of few points, and which show nothing at all; loads Optuna.
+
+A configuration counts once: with the mean over its seeds or, where it was stopped, with the forecast of its end, as samplers are told.
+Failed ones are left out: they tell of no value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from analysis.report.facts import Facts
+from analysis.report.space import Choices, Domain
+
+EVALUATOR = "PED-ANOVA"
+LEAST = 8  # configurations, with fewer of which nothing is said
+MOST = 2000  # the latest of more
+_DRAWS = 200
+_CHANCE = 0.1  # of shuffled studies that show as much: a knob with more of them shows nothing
+_SHUFFLES = 1000
+_BETTER = 0.25  # the share of configurations that counts as good: a tenth of twenty would be two
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Importance:
+    """The share of one knob, and whether chance alone would show as much."""
+
+    knob: str
+    share: float
+    low: float  # of an 80 % interval over resampled configurations
+    high: float
+    chance: float  # share of shuffled studies in which the knob explains as much
+
+    @property
+    def measurable(self) -> bool:
+        return self.chance <= _CHANCE
+
+
+def importances(facts: Facts) -> tuple[Importance, ...]:
+    """The highest share first; empty where there are too few configurations, or fewer than two knobs that varied.
+
+    PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255) measures by how much each knob's distribution among the best quarter differs from
+    that among all; shares are of their sum. The interval is over configurations drawn with replacement.
+    """
+    known = [one for one in facts.configurations if one.level is not None][:MOST]
+    knobs = [knob for knob in facts.domains if len({repr(one.params.get(knob)) for one in known}) > 1]
+    if len(known) < LEAST or len(knobs) < 2:
+        return ()
+    values = [facts.sign * one.level for one in known if one.level is not None]
+    shares = _Shares([one.params for one in known], {knob: facts.domains[knob] for knob in knobs})
+    random, every = numpy.random.default_rng(0), list(range(len(known)))
+    whole = shares.of(every, values)
+    drawn = []
+    for _ in range(max(20, min(_DRAWS, 40_000 // len(known)))):
+        some = random.integers(len(known), size=len(known)).tolist()
+        drawn.append(shares.of(some, [values[place] for place in some]))
+    found = []
+    for knob in knobs:
+        low: float
+        high: float
+        low, high = numpy.quantile([one[knob] for one in drawn], [0.1, 0.9])
+        chance = _chance([one.params.get(knob) for one in known], facts.domains[knob], values)
+        found.append(Importance(knob=knob, share=whole[knob], low=float(low), high=float(high), chance=chance))
+    return tuple(sorted(found, key=lambda one: -one.share))
+
+
+def _chance(points: Sequence[Any], domain: Domain, values: Sequence[float]) -> float:
+    """How often a parabola in the knob explains the ranks of the values as well when they are dealt out anew; choices without order have a
+    mean of each instead. A permutation test (Fisher 1935): it asks for no distribution.
+    """
+    known = [(point, value) for point, value in zip(points, values, strict=True) if domain.place(point) is not None]
+    if len(known) < LEAST:
+        return 1.0
+    design = _design([point for point, _ in known], domain)
+    ranks = numpy.argsort(numpy.argsort([value for _, value in known], kind="stable"), kind="stable").astype(float)
+    ranks -= ranks.mean()
+    basis, _ = numpy.linalg.qr(design - design.mean(axis=0))
+    random = numpy.random.default_rng(0)
+    dealt = random.permuted(numpy.tile(ranks, (_SHUFFLES, 1)), axis=1)
+    explained, of_dealt = ((basis.T @ ranks) ** 2).sum(), ((dealt @ basis) ** 2).sum(axis=1)
+    return float((1 + (of_dealt >= explained * (1 - 1e-9)).sum()) / (1 + _SHUFFLES))
+
+
+def _design(points: Sequence[Any], domain: Domain) -> Any:
+    """Columns that are never all alike: the place and its square, or one for each choice."""
+    places = numpy.array([domain.place(point) for point in points], dtype=float)
+    if isinstance(domain, Choices) and not domain.ordered:
+        return numpy.array([places == place for place in numpy.unique(places)[1:]], dtype=float).T
+    columns = [places] if len(numpy.unique(places)) < 3 else [places, places**2]
+    return numpy.array(columns).T
+
+
+class _Shares:
+    """Asks Optuna's evaluator about points and their values, of which higher ones are better."""
+
+    def __init__(self, points: Sequence[Mapping[str, Any]], of: Mapping[str, Domain]) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._knobs = list(of)
+        self._create = optuna.trial.create_trial
+        self._new_study: Any = optuna.create_study
+        self._evaluator: Any = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=_BETTER)
+        spaces = {knob: _distribution(domain, [point[knob] for point in points if knob in point]) for knob, domain in of.items()}
+        self._points = [
+            (
+                {knob: _value(point[knob], domain) for knob, domain in of.items() if knob in point},
+                {knob: spaces[knob] for knob in of if knob in point},
+            )
+            for point in points
+        ]
+
+    def of(self, places: Sequence[int], values: Sequence[float]) -> dict[str, float]:
+        """Of each knob; equal ones where nothing tells them apart."""
+        study = self._new_study(direction="maximize")
+        study.add_trials(
+            self._create(params=self._points[place][0], distributions=self._points[place][1], value=value)
+            for place, value in zip(places, values, strict=True)
+        )
+        found = self._evaluator.evaluate(study)
+        total = sum(found.values())
+        return {knob: found.get(knob, 0.0) / total if total > 0 else 1 / len(self._knobs) for knob in self._knobs}
+
+
+def _distribution(domain: Domain, values: Sequence[Any]) -> Any:
+    """Wide enough for what the study holds, whose space may have changed."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    if isinstance(domain, Choices):
+        return CategoricalDistribution(tuple(dict.fromkeys(_text(value) for value in (*domain.values, *values))))
+    numbers = [value for value in values if domain.place(value) is not None]
+    return FloatDistribution(min([domain.low, *numbers]), max([domain.high, *numbers]), log=domain.log)
+
+
+def _value(value: Any, domain: Domain) -> Any:
+    if isinstance(domain, Choices):
+        return _text(value)
+    return float(value) if domain.place(value) is not None else domain.low
+
+
+def _text(value: Any) -> Any:
+    """Optuna takes 1 and True for one choice."""
+    return f"{type(value).__name__} {value}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+
 from harness import identity
 from harness.errors import TrackerError, TrackerUnreachable
 from harness.trackers.trial_run import End, Identity

@@ -56,16 +56,15 @@ def follow(trial: TrialPaths) -> None:
 def _follow(trial: TrialPaths) -> None:
     from harness.trackers import wandb_client
 
-    while (who := identity_of(trial)) is None:
-        time.sleep(POLL_S)
+    who = identity_of(trial)
+    if who is None:
+        return
     account = wandb_client.Account()
     with tempfile.TemporaryDirectory(prefix="wandb-") as folder:
-        run = wandb_client.begin(who, Path(folder), online=True, beside=_slot(trial))
-        rows, asked_at, sent = RowReader(trial, last=run.starting_step - 1), 0.0, 0
+        run = wandb_client.begin(who, Path(folder), online=True, beside=_slot(trial), stop=lambda: _stop(trial))
+        rows, asked_at = RowReader(trial, last=run.starting_step - 1), 0.0
         while (end := end_of(trial)) is None and not _rests(trial):
-            new = rows.new_rows()
-            wandb_client.log(run, new)
-            sent += len(new)
+            wandb_client.log(run, rows.new_rows())
             if time.monotonic() - asked_at > STOP_POLL_S:
                 asked_at = time.monotonic()
                 if account.is_stopped(run):

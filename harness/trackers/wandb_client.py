@@ -10,7 +10,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class Account:
             raise TrackerUnreachable(f"W&B at {self._url} does not answer: {error}") from error
 
     def is_stopped(self, run: wandb.Run) -> bool:
-        """Whether somebody wants the run to stop; False where the server does not say."""
+        """Whether somebody wants the run to stop; False where the server does not say, for the client asks too, in its own way."""
         variables = {"entity": run.entity, "project": run.project, "run": run.id}
         headers = {"Content-Type": "application/json"}
         if self._key:
@@ -84,8 +84,12 @@ class Account:
             time.sleep(1.0)
 
 
-def begin(who: Identity, folder: Path, *, online: bool, beside: Slot | None = None) -> wandb.Run:
-    """Raises TrackerUnreachable. `beside`: the client also logs what this host's processors do, and the GPUs of that slot."""
+def begin(who: Identity, folder: Path, *, online: bool, beside: Slot | None = None, stop: Callable[[], None] | None = None) -> wandb.Run:
+    """Raises TrackerUnreachable.
+
+    `beside`: the client also logs what this host's processors do, and the GPUs of that slot. `stop`: what the client calls, in a thread,
+    when it learns that somebody wants the run to stop; it asks rarely.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     settings = wandb.Settings(
         console="off",
@@ -94,6 +98,7 @@ def begin(who: Identity, folder: Path, *, online: bool, beside: Slot | None = No
         init_timeout=_BEGIN_S,
         finish_timeout=_FINISH_S,
         finish_timeout_raises=True,
+        stop_fn=stop or _go_on,  # its own way is to interrupt this process
         x_disable_stats=beside is None,
         x_stats_gpu_device_ids=[int(gpu) for gpu in beside.gpus if gpu.isdigit()] if beside is not None and beside.gpus else None,
         x_disable_meta=True,
@@ -120,11 +125,15 @@ def begin(who: Identity, folder: Path, *, online: bool, beside: Slot | None = No
         raise TrackerUnreachable(f"W&B takes no run: {' '.join(str(error).split())}") from error
 
 
+def _go_on() -> None:
+    """Of a trial that has ended there is nothing to stop."""
+
+
 def log(run: wandb.Run, rows: Mapping[int, Mapping[str, float]]) -> None:
-    """Rows in rising order; those that the run had before it was gone on with are left out."""
+    """Whole rows in rising order; those that the run had before it was gone on with are left out."""
     for step, values in rows.items():
         if step >= run.starting_step:
-            run.log(dict(values), step=step)
+            run.log(dict(values), step=step, commit=True)
 
 
 def close(run: wandb.Run, who: Identity, end: End) -> None:

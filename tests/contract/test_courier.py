@@ -161,6 +161,25 @@ def test_a_study_goes_on_without_its_server_and_is_told_of_later(server: WandbSe
         assert records.read(trial.told, Told).rows == len(rows_of(trial))
 
 
+@pytest.mark.slow
+def test_a_server_that_disappears_and_comes_back_has_all_rows_in_the_end(server: WandbServer, tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    launch = start("verl-sweep", "-m", "experiment=drill", *MANY_STEPS, "hydra.sweeper.n_trials=2", *ONLINE, cwd=tmp_path)
+    until(lambda: any(run.rows for run in server.store.runs.values()))
+    server.go()
+    launch.communicate(timeout=120)
+    assert launch.returncode == 0
+    server.come()
+    until(lambda: "another process" not in synced(tmp_path), seconds=200.0)
+    for trial in study.trials():
+        assert_whole(server, trial)
+
+
+def synced(folder: Path) -> str:
+    """What the command says; it leaves out a trial that a courier still tells of."""
+    return run("verl-study", "sync", "drill", cwd=folder).stdout
+
+
 def test_without_a_key_a_study_runs_and_sync_says_what_is_missing(
     server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,15 +260,15 @@ def test_the_run_of_a_killed_client_becomes_whole_offline_and_wandb_sync_tells_a
     train_until_killed(trial, spec, number, after_rows=40)
     assert offline_runs.are_in_parts(trial)
     WandbTracker(mode="offline", entity=None, tags=()).ended(trial)
-    until(lambda: bool(trial.wandb_runs))
-    (linked,) = (factory.paths.wandb).iterdir()
-    until(lambda: linked.resolve().parent.parent == trial.root)
+    until(lambda: [run.resolve().parent.parent for run in factory.paths.wandb.iterdir()] == [trial.root])
     done = subprocess.run([WANDB, "sync", factory.paths.wandb], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_whole(server, trial)
     found = run_of(server, trial)
     assert (found.exit_code, found.state) == (128 + number, "failed")
     assert {"ablation", "crashed", "grpo"} <= set(found.tags)
+    assert run("verl-study", "sync", "killed", cwd=tmp_path).returncode == 0  # one after the other, each row is there once
+    assert_whole(server, trial)
 
 
 class Reaper(threading.Thread):
@@ -283,6 +302,23 @@ class Reaper(threading.Thread):
         with contextlib.suppress(ProcessLookupError):
             os.kill(started[-1], getattr(signal, fate))
         return fate
+
+
+@pytest.mark.slow
+def test_the_clients_own_word_of_the_stop_button_stops_the_trial_too(server: WandbServer, tmp_path: Path) -> None:
+    """Where the server does not answer the question that the courier asks more often."""
+    factory = StudyFactory(tmp_path / "outputs", name="slow-steps")
+    trial, _ = begin_trial(factory, 0)
+    trial.attempt(0).metrics.write_text('{"step": 0, "data": {"a": 1.0}}\n{"step": 1, "data": {"a": 2.0}}\n')
+    WandbTracker(mode="online", entity=None, tags=()).runs(trial)
+    until(lambda: bool(server.store.runs) and bool(run_of(server, trial).rows))
+    server.faults.set(Fault(status=404, path="/graphql"))
+    run_of(server, trial).stop_requested = True
+    until(trial.attempt(0).stop.exists)
+    server.faults.set(Fault())
+    assert records.read(trial.attempt(0).stop, StopRequest).reason is Reason.USER
+    end_by_force(trial, 1, -15)
+    until(trial.told.exists)
 
 
 @pytest.mark.slow

@@ -75,6 +75,7 @@ benchmarks: $(DONE) ## the tables of docs/benchmarks.md
 	@$(BIN)/python -m benchmarks.optuna_calls
 	@$(BIN)/python -m benchmarks.opening
 	@$(BIN)/python -m benchmarks.load
+	@$(BIN)/python -m benchmarks.report
 
 clean: ## the virtual environment and what was made on the spot; studies stay
 	@rm -rf $(VENV) .assets

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from analysis.report.answer import Answer, answer
 from analysis.report.axes import leads
 from analysis.report.bill import Bill, bill
-from analysis.report.facts import Facts
+from analysis.report.facts import Facts, Standing
 from analysis.report.figures.course import progress, states, timeline
 from analysis.report.figures.curves import health, learning
 from analysis.report.figures.figure import Figure
@@ -28,6 +28,11 @@ class Content:
     figures: tuple[Figure, ...]
     configurations: tuple[ConfigurationRow, ...]
     trials: tuple[TrialRow, ...]
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """Those that some configuration has."""
+        return tuple(standing for standing in Standing if any(one.standing is standing for one in self.facts.configurations))
 
     def figure(self, key: str) -> Figure | None:
         return next((one for one in self.figures if one.key == key), None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -28,6 +29,7 @@ _TOKENS, _STEP_S, _TESTING_S = "perf/total_num_tokens", "timing_s/step", "timing
 _READ = (_TOKENS, _STEP_S, _TESTING_S, *dict.fromkeys(name for names in HEALTH.values() for name in names))
 
 Curve = tuple[tuple[float, float], ...]  # (step, value), ascending
+_Row = tuple[float | None, ...]  # as _READ
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +52,7 @@ class Series:
 
 def read_series(paths: TrialPaths) -> Series:
     """All that could be read of a trial's metric files."""
-    rows: dict[int, list[float | None]] = {}
+    rows: dict[int, _Row] = {}
     for attempt in paths.attempts():
         begun = False
         for step, row in _rows(attempt):
@@ -58,11 +60,9 @@ def read_series(paths: TrialPaths) -> Series:
                 rows = {at: kept for at, kept in rows.items() if at < step}  # it went on from a checkpoint
                 begun = True
             before = rows.get(step)
-            rows[step] = row if before is None else [new if new is not None else old for new, old in zip(row, before, strict=True)]
+            rows[step] = row if before is None else tuple(new if new is not None else old for new, old in zip(row, before, strict=True))
     steps = sorted(rows)
-    columns = {
-        name: [(float(step), value) for step in steps if (value := rows[step][place]) is not None] for place, name in enumerate(_READ)
-    }
+    columns = {name: _column(rows, steps, place) for place, name in enumerate(_READ)}
     health = {name: points for name, points in columns.items() if points and name not in (_TOKENS, _STEP_S, _TESTING_S)}
     return Series(
         metrics={name: thinned(points) for name, points in health.items()},
@@ -87,23 +87,21 @@ def thinned(points: Sequence[tuple[float, float]], most: int = POINTS) -> Curve:
     kept = [points[0]]
     for index in range(stretches):
         part = inner[index * len(inner) // stretches : (index + 1) * len(inner) // stretches]
-        ends = {min(part, key=_value), max(part, key=_value)}
-        kept += sorted(ends)
+        kept += sorted({min(part, key=itemgetter(1)), max(part, key=itemgetter(1))})
     return (*kept, points[-1])
 
 
-def _value(point: tuple[float, float]) -> float:
-    return point[1] if math.isfinite(point[1]) else 0.0
-
-
-def _rows(attempt: AttemptPaths) -> Iterator[tuple[int, list[float | None]]]:
+def _rows(attempt: AttemptPaths) -> Iterator[tuple[int, _Row]]:
     for line in LineReader(attempt.metrics).new_lines():
         try:
             point = _DECODER.decode(line)
         except (ValueError, RecursionError):  # the file belongs to the training: what is no line of verl's is left out
             continue
-        values = [getattr(point.data, f"m{place}") for place in range(len(_READ))]
-        yield point.step, [value if value is None or math.isfinite(value) else None for value in values]
+        yield point.step, msgspec.structs.astuple(point.data)
+
+
+def _column(rows: Mapping[int, _Row], steps: Sequence[int], place: int) -> list[tuple[float, float]]:
+    return [(step, value) for step in steps if (value := rows[step][place]) is not None and math.isfinite(value)]
 
 
 def _summed(*columns: Iterable[tuple[float, float]]) -> dict[int, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from analysis.report import axes
 from analysis.report.axes import Axis
@@ -24,10 +24,11 @@ def learning(facts: Facts) -> Figure | None:
     drawn = [one for one in facts.configurations if any(trial.curve for trial in one.trials)]
     left_out, drawn = len(drawn) - CURVES, _some(drawn, CURVES)
     metric = facts.status.record.objectives[0].metric
+    curves = {trial.number: _thin(trial) for one in drawn for trial in one.trials}
     views = [
         View(label=str(along), data=data, layout={"xaxis": axis(str(along)), "yaxis": axis(metric), "showlegend": False})
         for along in Axis
-        if (data := _learning(facts, drawn, along))
+        if (data := _learning(facts, drawn, curves, along))
     ]
     if not views:
         return None
@@ -79,10 +80,10 @@ def _some(ranked: Sequence[Configuration], most: int) -> list[Configuration]:
     return [*best, *(rest[index * len(rest) // wanted] for index in range(wanted))]
 
 
-def _learning(facts: Facts, drawn: Sequence[Configuration], along: Axis) -> list[Trace]:
+def _learning(facts: Facts, drawn: Sequence[Configuration], curves: Mapping[int, Curve], along: Axis) -> list[Trace]:
     traces: list[Trace] = []
     for one in reversed(drawn):  # the best lies on top
-        by_seed = [(trial, points) for trial in one.trials if (points := _points(facts, one, trial, along))]
+        by_seed = [(trial, points) for trial in one.trials if (points := axes.curve(facts, one, trial, along, curves[trial.number]))]
         whole = [points for trial, points in by_seed if trial.state is TrialState.COMPLETE]
         if len(whole) > 1:
             traces += _band(facts, one, whole)
@@ -91,9 +92,8 @@ def _learning(facts: Facts, drawn: Sequence[Configuration], along: Axis) -> list
     return traces
 
 
-def _points(facts: Facts, one: Configuration, trial: TrialStatus, along: Axis) -> Curve:
-    finite = [(float(step), value) for step, value in trial.curve if math.isfinite(value)]
-    return axes.curve(facts, one, trial, along, thinned(finite, _POINTS)) if finite else ()
+def _thin(trial: TrialStatus) -> Curve:
+    return thinned([(step, value) for step, value in trial.curve if math.isfinite(value)], _POINTS)
 
 
 def _band(facts: Facts, one: Configuration, whole: Sequence[Curve]) -> list[Trace]:

@@ -29,7 +29,7 @@ STATE_COLOURS = {
     TrialState.RUNNING: "#56b4e9",
     TrialState.WAITING: "#b9bdc4",
 }
-SCALE = "Cividis"
+SCALE = [[0, "#3b6fb6"], [0.5, "#8f9a8c"], [1, "#f2b701"]]  # from low to high; neither end vanishes on a light or a dark page
 _DIGITS = 5
 
 

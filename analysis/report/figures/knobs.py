@@ -91,6 +91,7 @@ def importance(facts: Facts, found: Sequence[Importance]) -> Figure | None:
             "array": numbers(max(one.high - one.share, 0.0) for one in reversed(found)),
             "arrayminus": numbers(max(one.share - one.low, 0.0) for one in reversed(found)),
             "thickness": 1.2,
+            "color": COLOURS[Standing.OPEN],
         },
         "customdata": numbers(one.chance for one in reversed(found)),
         "hovertemplate": "%{y}: %{x:.0%}; %{customdata:.1%} of shuffled studies show as much<extra></extra>",
@@ -101,7 +102,8 @@ def importance(facts: Facts, found: Sequence[Importance]) -> Figure | None:
         reading=(
             f"The share of each knob by Optuna's {EVALUATOR}: how much its values among the best quarter of the configurations "
             f"differ from those "
-            "among all. Whiskers hold 80 % of the shares of resampled studies. A grey knob explains no more of the values' ranks "
+            "among all. Whiskers hold 80 % of the shares among halves of the configurations. A grey knob explains no more of the "
+            "values' ranks "
             "than one in ten "
             "shuffled studies would: nothing that this study could measure. A stopped configuration counts with the forecast of its "
             "end, a failed one not at all."
@@ -140,7 +142,7 @@ def slices(facts: Facts, found: Sequence[Importance]) -> Figure | None:
                 View(
                     label=facts.names[knob],
                     data=data,
-                    layout={"xaxis": ends, "yaxis": axis("value"), "legend": {"orientation": "h", "y": 1.14}},
+                    layout={"xaxis": ends, "yaxis": axis("value"), "showlegend": False},
                 )
             )
     if not views:

@@ -18,7 +18,7 @@
       ...layout,
       height,
       autosize: true,
-      paper_bgcolor: "rgba(0,0,0,0)",
+      paper_bgcolor: colours.page, // plotly gives the numbers beside parallel axes a halo of it
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: colours.text, family: "system-ui, sans-serif", size: 12 },
       margin: { l: 56, r: 12, t: 14, b: 44, ...layout.margin },

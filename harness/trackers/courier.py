@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -121,6 +122,7 @@ def whole(trial: TrialPaths) -> None:
         if who is None or end is None or trial.wandb_runs:
             return
         beside = trial.root / ".wandb.new"  # the run appears whole or not at all
+        shutil.rmtree(beside, ignore_errors=True)
         run = wandb_client.begin(who, beside, online=False)
         wandb_client.log(run, rows_of(trial))
         wandb_client.close(run, who, end)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import json
 import os
 import shutil
@@ -190,13 +191,17 @@ def _note(words: str) -> None:
     print(time.strftime("%H:%M:%S"), words, flush=True)
 
 
-def _print(line: dict[str, Any]) -> None:
-    print(json.dumps(line), flush=True)
+def _print(line: dict[str, Any] | str) -> None:
+    print(json.dumps({"error": line} if isinstance(line, str) else line), flush=True)
 
 
 def main(word: str, folder: Path) -> int:
     os.nice(19)  # after every training
     os.environ["WANDB_SILENT"] = "true"
+    say = _print if word == "sync" else _note
+    if importlib.util.find_spec("wandb") is None:
+        say("wandb is not installed: pip install 'verl-sweep[cpu]', or [gpu]")
+        return 1
     try:
         match word:
             case "follow":
@@ -206,7 +211,7 @@ def main(word: str, folder: Path) -> int:
             case "sync":
                 return 1 if sync(StudyPaths(folder), _print) else 0
     except TrackerError as error:
-        _print({"error": str(error)}) if word == "sync" else _note(str(error))
+        say(str(error))
         return 1
     return 0
 

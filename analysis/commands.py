@@ -283,7 +283,8 @@ def export(recipe: list[str]) -> NoReturn:
 def sync(outputs: Path, name: str | None) -> int:
     from analysis import sync as syncing
 
-    return syncing.sync(find_study(outputs, name))
+    study = find_study(outputs, name)
+    return max(syncing.sync(study), syncing.sync_study_run(study))
 
 
 def report(outputs: Path, name: str | None, *, figures: str, tables: str, pdf: bool, browse: bool) -> None:

@@ -54,6 +54,20 @@ def sync(study: StudyPaths) -> int:
     return _report(study, tally, len(waiting))
 
 
+def sync_study_run(study: StudyPaths) -> int:
+    """The study's own run, where it has one. Raises TrackerError where nobody could be told."""
+    if not study.own_run.spec.exists() or study.own_run.told.exists():
+        return 0
+    told: dict[str, object] = next(
+        (json.loads(line) for line in companion.lines("sweeps.study_run", "sync", str(study.root.absolute()))), {}
+    )
+    if "error" in told:
+        raise TrackerError(str(told["error"]))
+    if told.get("told"):
+        print(f"{study.name}: W&B was told of the study's own run")
+    return 0 if told else 1
+
+
 def is_untold(trial: TrialPaths) -> bool:
     """Whether it has a run that W&B does not have whole; none has one that was never given to an engine."""
     return not trial.told.exists() and identity_of(trial) is not None

@@ -43,7 +43,7 @@ def configuration(trial: TrialSpec, objectives: Sequence[Objective]) -> dict[str
         "role": trial.role.value,
         "objective": ", ".join(goals),
     }
-    return {**{_flat(name): value for name, value in trial.params.items()}, **told}
+    return {**{flat(name): value for name, value in trial.params.items()}, **told}
 
 
 def notes(trial: TrialSpec) -> str:
@@ -92,5 +92,6 @@ def summary(state: TrialState, reason: Reason, message: str, result: TrialResult
     return {_MARK + name: value for name, value in told.items()}
 
 
-def _flat(name: str) -> str:
+def flat(name: str) -> str:
+    """A knob's name among the flat keys."""
     return name.replace(".", "/")

@@ -185,6 +185,36 @@ class EnginePaths:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnRunPaths:
+    """`<study>/study-run`: the run of the study itself, for W&B."""
+
+    root: Path
+
+    @property
+    def spec(self) -> Path:
+        """Who the run is."""
+        return self.root / "run.json"
+
+    @property
+    def told(self) -> Path:
+        """That W&B's server has it, whole and closed."""
+        return self.root / "told.json"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that writes it."""
+        return self.root / "writer.lock"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "writer.log"
+
+    @property
+    def wandb_runs(self) -> tuple[Path, ...]:
+        return tuple(sorted((self.root / "wandb").glob("offline-run-*")))
+
+
+@dataclass(frozen=True, slots=True)
 class StudyPaths:
     """`outputs/<study>`"""
 
@@ -220,6 +250,10 @@ class StudyPaths:
     def wandb(self) -> Path:
         """A folder of links to the offline W&B runs of all trials: what `wandb leet` and `wandb sync` want to be given."""
         return self.root / "wandb"
+
+    @property
+    def own_run(self) -> OwnRunPaths:
+        return OwnRunPaths(self.root / "study-run")
 
     @property
     def tensorboard(self) -> Path:

@@ -23,9 +23,9 @@ from harness.errors import ConfigError, HarnessError, StudyInterrupted
 from harness.fingerprint import fingerprint
 from harness.launchers.base import EngineLauncher
 from harness.paths import StudyPaths
-from harness.trackers.base import Preparing, refuse_missing
+from harness.trackers.base import OfStudies, Preparing, refuse_missing
 from harness.types import Reason, StudyRecord, TrialResult, TrialState
-from sweeps import assets, damage, storage, study
+from sweeps import assets, damage, storage, study, study_run
 from sweeps.budget import BudgetWatch
 from sweeps.compose import Composer
 from sweeps.config import Settings, interpolations, read_settings, with_hydra
@@ -159,6 +159,8 @@ class _Launch:
         with study.opened(asked, self.paths) as record, Spectator(self.paths) as spectator:
             if self.settings.trains and isinstance(tracker, Preparing):
                 tracker.prepare(self.paths, spectator.say)
+            if self.n_trials > 1 and isinstance(tracker, OfStudies) and (run := tracker.run_of_study(record)) is not None:
+                study_run.start(self.paths, run)
             interrupts = _Interrupts(spectator.say)
             structures: dict[str, Mapping[str, Any]] = {fingerprint(tree): tree for tree in corners}
 

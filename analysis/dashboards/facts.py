@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from analysis.report.markdown import findings
+from harness import identity
 from harness.command import study_key
 from harness.metrics import MetricReader
 from harness.objective import matches_pattern
@@ -41,8 +42,8 @@ class Knob:
 
     @property
     def key(self) -> str:
-        """Among the flat keys of a run's configuration: W&B reads a dot as a step down."""
-        return self.name.replace(".", "/")
+        """Among the flat keys of a run's configuration."""
+        return identity.flat(self.name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

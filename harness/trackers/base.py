@@ -8,7 +8,8 @@ from typing import Protocol, runtime_checkable
 
 from harness.errors import ConfigError
 from harness.paths import AttemptPaths, StudyPaths, TrialPaths
-from harness.types import TrialSpec
+from harness.trackers.study_run import StudyRun
+from harness.types import StudyRecord, TrialSpec
 
 _OWN = ("console", "file")  # loggers that need no package
 
@@ -45,6 +46,15 @@ class Preparing(Protocol):
 
     def prepare(self, study: StudyPaths, say: Callable[[str], None]) -> None:
         """Before the first attempt of each launch; what takes seconds is said. Raises ConfigError."""
+        ...
+
+
+@runtime_checkable
+class OfStudies(Protocol):
+    """A tracker that knows runs of studies, too."""
+
+    def run_of_study(self, record: StudyRecord) -> StudyRun | None:
+        """Who the study's own run is; None: it is to have none."""
         ...
 
 

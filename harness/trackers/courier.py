@@ -174,9 +174,7 @@ def _tell(trial: TrialPaths, account: Account) -> int | None:
 
 def _note_told(trial: TrialPaths, run_id: str) -> None:
     records.replace(trial.told, Told(run_id=run_id, rows=len(rows_of(trial)), told_at=time.time()))
-    for run in (*trial.wandb_runs, *(run for attempt in trial.attempts() for run in attempt.wandb_runs)):
-        for log in run.glob("*.wandb"):
-            log.with_suffix(".wandb.synced").touch()  # else `wandb sync` would send the rows again
+    offline_runs.mark_synced((*trial.wandb_runs, *(run for attempt in trial.attempts() for run in attempt.wandb_runs)))
 
 
 @contextlib.contextmanager

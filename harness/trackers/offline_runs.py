@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness import records
@@ -16,13 +18,24 @@ def link(trial: TrialPaths) -> None:
     study = StudyPaths(trial.root.parent)
     parts = [run for attempt in trial.attempts() for run in attempt.wandb_runs]
     for run in trial.wandb_runs or parts:
-        study.wandb.mkdir(exist_ok=True)
-        place = study.wandb / run.name
-        if not place.is_symlink():
-            place.symlink_to(Path("..") / run.relative_to(study.root))
+        _link(study, run)
     if trial.wandb_runs:
         for run in parts:
             (study.wandb / run.name).unlink(missing_ok=True)
+
+
+def link_study(study: StudyPaths) -> None:
+    """Links all that is there: the trials that still run, and the study's own run, too."""
+    for trial in study.trials():
+        link(trial)
+    for run in study.own_run.wandb_runs:
+        _link(study, run)
+
+
+def mark_synced(runs: Iterable[Path]) -> None:
+    """`wandb sync` would send the rows again."""
+    for log in (log for run in runs for log in run.glob("*.wandb")):
+        log.with_suffix(".wandb.synced").touch()
 
 
 def are_in_parts(trial: TrialPaths) -> bool:
@@ -34,3 +47,11 @@ def are_in_parts(trial: TrialPaths) -> bool:
         return True
     attempt, told = records.read_if_there(attempts[-1].result, AttemptResult), records.read_if_there(trial.result, TrialResult)
     return attempt is None or told is None or attempt.reason is not told.reason
+
+
+def _link(study: StudyPaths, run: Path) -> None:
+    study.wandb.mkdir(exist_ok=True)
+    place = study.wandb / run.name
+    if not place.is_symlink():
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            place.symlink_to(Path("..") / run.relative_to(study.root))

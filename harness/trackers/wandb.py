@@ -13,7 +13,8 @@ from harness import identity
 from harness.errors import ConfigError
 from harness.paths import AttemptPaths, TrialPaths
 from harness.trackers import companion, offline_runs
-from harness.types import TrialSpec
+from harness.trackers.study_run import StudyRun, identity_of
+from harness.types import StudyRecord, TrialSpec
 
 MODES = ("offline", "online", "disabled")
 _COURIER = "harness.trackers.courier"
@@ -30,8 +31,11 @@ class WandbTracker:
     mode: str
     entity: str | None
     tags: Sequence[str]
+    study_run: bool  # the study has a run of its own beside those of its trials
 
     def __post_init__(self) -> None:
+        if not isinstance(self.study_run, bool):
+            raise ConfigError(f"tracking.study_run: expected true or false, got {self.study_run!r}")
         if self.mode not in MODES:
             raise ConfigError(f"tracking.mode: expected one of {', '.join(MODES)}, got {self.mode!r}")
 
@@ -54,6 +58,11 @@ class WandbTracker:
             "WANDB_ERROR_REPORTING": "false",
         }
         return settings | ({"WANDB_ENTITY": self.entity} if self.entity else {})
+
+    def run_of_study(self, record: StudyRecord) -> StudyRun | None:
+        if not self.study_run or self.mode == "disabled":
+            return None
+        return StudyRun(who=identity_of(record, entity=self.entity, tags=self.tags), online=self.mode == "online")
 
     def runs(self, trial: TrialPaths) -> None:
         """A second courier waits for the first one's end, and finds nothing to do."""

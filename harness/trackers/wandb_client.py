@@ -10,7 +10,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,11 @@ def log(run: wandb.Run, rows: Mapping[int, Mapping[str, float]]) -> None:
     for step, values in rows.items():
         if step >= run.starting_step:
             run.log(dict(values), step=step, commit=True)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
+    """What a run can log in place of a number."""
+    return wandb.Table(columns=list(columns), data=[list(row) for row in rows], allow_mixed_types=True)
 
 
 def close(run: wandb.Run, who: Identity, end: End) -> None:

@@ -200,7 +200,7 @@ def test_no_file_of_a_study_holds_the_key(server: WandbServer, tmp_path: Path) -
     factory = StudyFactory(tmp_path / "outputs", name="killed")  # with what wandb itself leaves
     trial, spec = begin_trial(factory, 0)
     train_until_killed(trial, spec, signal.SIGTERM, after_rows=5)
-    WandbTracker(mode="offline", entity=None, tags=()).ended(trial)
+    WandbTracker(mode="offline", entity=None, tags=(), study_run=False).ended(trial)
     until(lambda: bool(trial.wandb_runs))
     for words in (("sync", "killed"), ("report", "drill"), ("show", "drill")):
         said = run("verl-study", *words, cwd=tmp_path)
@@ -226,7 +226,7 @@ def begin_trial(factory: StudyFactory, number: int) -> tuple[TrialPaths, Attempt
     trial = factory.paths.trial(number)
     attempt = trial.attempt(0)
     attempt.root.mkdir(exist_ok=True)
-    tracker = WandbTracker(mode="offline", entity=None, tags=("ablation",))
+    tracker = WandbTracker(mode="offline", entity=None, tags=("ablation",), study_run=False)
     run_id = f"{factory.name}-abc-{number:04d}"
     spec = AttemptSpec(
         study=factory.name,
@@ -259,7 +259,7 @@ def test_the_run_of_a_killed_client_becomes_whole_offline_and_wandb_sync_tells_a
     trial, spec = begin_trial(factory, 0)
     train_until_killed(trial, spec, number, after_rows=40)
     assert offline_runs.are_in_parts(trial)
-    WandbTracker(mode="offline", entity=None, tags=()).ended(trial)
+    WandbTracker(mode="offline", entity=None, tags=(), study_run=False).ended(trial)
     until(lambda: [run.resolve().parent.parent for run in factory.paths.wandb.iterdir()] == [trial.root])
     done = subprocess.run([WANDB, "sync", factory.paths.wandb], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

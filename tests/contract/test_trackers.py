@@ -35,7 +35,7 @@ def test_the_environment_is_text_and_holds_no_secret(tracker: Any, tmp_path: Pat
 
 
 def test_a_run_keeps_its_id_and_group_over_attempts(tmp_path: Path) -> None:
-    tracker = WandbTracker(mode="offline", entity=None, tags=("ablation",))
+    tracker = WandbTracker(mode="offline", entity=None, tags=("ablation",), study_run=False)
     trial = StudyPaths(tmp_path).trial(7)
     first, second = (tracker.environment(TRIAL, trial.attempt(number), run_id="gsm8k-abc-0007") for number in (0, 1))
     assert {first["WANDB_RUN_ID"], second["WANDB_RUN_ID"]} == {"gsm8k-abc-0007"}
@@ -46,4 +46,4 @@ def test_a_run_keeps_its_id_and_group_over_attempts(tmp_path: Path) -> None:
 
 def test_an_unknown_mode_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"tracking\.mode: expected one of offline, online, disabled, got 'on'"):
-        WandbTracker(mode="on", entity=None, tags=())
+        WandbTracker(mode="on", entity=None, tags=(), study_run=False)

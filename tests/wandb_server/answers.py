@@ -41,6 +41,10 @@ class Answers:
             "upsertView": lambda input, **_: self._upsert_view(input),
             "deleteView": lambda input, **_: {"success": self._store.views.pop(input["id"], None) is not None, "pendingDrafts": 0},
             "upsertSweep": lambda input, **_: self._upsert_sweep(input),
+            # As one whose content is known already, of which the client then sends nothing.
+            "createArtifact": lambda **_: {
+                "artifact": {"id": "artifact-1", "state": "COMMITTED", "artifactSequence": {"latestArtifact": None}}
+            },
         }
 
     # --- projects ------------------------------------------------------------------------------------------------------------------

@@ -43,6 +43,8 @@ def parser() -> argparse.ArgumentParser:
     watch.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
     watch.add_argument("--interval", type=_positive, default=1.0, metavar="S", help="seconds between two looks (1)")
 
+    watch.add_argument("--leet", action="store_true", help="W&B's own terminal dashboard instead, on the study's offline runs")
+
     logs = command("logs", "what the engine of a trial wrote during its last attempt")
     logs.add_argument("study")
     logs.add_argument("trial", type=int)
@@ -122,6 +124,8 @@ def run(options: argparse.Namespace) -> int:
             case "show":
                 commands.show(outputs, options.study, options.trial, as_json=options.json)
             case "watch":
+                if options.leet:
+                    commands.leet(outputs, options.study)
                 commands.watch(outputs, options.study, interval_s=options.interval)
             case "logs":
                 commands.logs(outputs, options.study, options.trial, follow=options.follow, metrics=options.metrics)

@@ -87,6 +87,21 @@ def watch(outputs: Path, name: str | None, *, interval_s: float) -> None:
         print(f"verl-study: nobody works on {last.record.name} any more; the command that began it goes on with it", file=sys.stderr)
 
 
+def leet(outputs: Path, name: str | None) -> NoReturn:
+    """Becomes wandb's own program, on one folder of links to every offline run that is there now. Raises ConfigError."""
+    from harness.trackers import offline_runs
+
+    study = find_study(outputs, name)
+    offline_runs.link_study(study)
+    if not study.wandb.is_dir() or not any(study.wandb.iterdir()):
+        raise ConfigError(f"study {study.name} has no offline W&B run yet; those of tracking.mode=online are on W&B's pages")
+    if not sys.stdout.isatty():
+        raise ConfigError("watch --leet needs a terminal")
+    if importlib.util.find_spec("wandb") is None:
+        raise ConfigError("watch --leet needs the package wandb: pip install 'verl-sweep[wandb]'")
+    os.execv(sys.executable, [sys.executable, "-m", "wandb", "leet", str(study.wandb)])  # noqa: S606 (no shell, and nothing of ours is left)
+
+
 def _looks(study: StudyWatch, interval_s: float) -> Iterator[StudyStatus]:
     alone = 0
     while True:

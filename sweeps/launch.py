@@ -18,12 +18,12 @@ from hydra.types import HydraContext
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from harness import records
+from harness import command, records
 from harness.errors import ConfigError, HarnessError, StudyInterrupted
 from harness.fingerprint import fingerprint
 from harness.launchers.base import EngineLauncher
 from harness.paths import StudyPaths
-from harness.trackers.base import OfStudies, Preparing, refuse_missing
+from harness.trackers.base import OfStudies, Paged, Preparing, refuse_missing
 from harness.types import Reason, StudyRecord, TrialResult, TrialState
 from sweeps import assets, damage, storage, study, study_run
 from sweeps.budget import BudgetWatch
@@ -215,7 +215,7 @@ class _Launch:
             wish_to_conclude=budget.is_flat,
             sampler_for=self._sampler if remembers_nothing(self.sampler) else None,
             adopter=runner,
-            note_on=lambda number, outcome: trial_note(self.paths, number, outcome, page=None),
+            note_on=lambda number, outcome: trial_note(self.paths, number, outcome, page=_page(runner, record, number)),
         )
         try:
             loop.run()
@@ -338,6 +338,13 @@ def _wish(paths: StudyPaths, interrupts: _Interrupts, budget: BudgetWatch) -> Re
     if interrupts.wish_to_stop() or budget.is_over():
         return Reason.INTERRUPTED
     return Reason.INTERRUPTED if paths.stop.exists() else None  # as a signal would: the study can go on
+
+
+def _page(runner: TrialRunner, record: StudyRecord, number: int) -> str | None:
+    """Of the trial's run, where the tracker has pages."""
+    if not isinstance(runner.tracker, Paged):
+        return None
+    return runner.tracker.page(record.name, command.run_id(record.name, record.created_at, number))
 
 
 def _best_value(handle: optuna.Study) -> float | None:

@@ -17,6 +17,7 @@ from harness import processes, records
 from harness.drill import Knobs, reward
 from harness.engine import Assignment
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths
+from harness.trackers.wandb import WandbTracker
 from harness.types import (
     AttemptResult,
     EngineSpec,
@@ -240,6 +241,11 @@ def whole_study(outputs: Path, name: str = "kl-and-lr", *, n_trials: int = 30, t
         study.engine(index, attempt)
     study.controller()
     return study
+
+
+def wandb_tracker(mode: str = "offline", *, entity: str | None = None, tags: Sequence[str] = ()) -> WandbTracker:
+    """As conf/tracking/wandb.yaml makes it, without a run of the study."""
+    return WandbTracker(mode=mode, entity=entity, tags=tags, study_run=False, site="https://wandb.test")
 
 
 def opened_files(action: Any) -> list[str]:

@@ -58,6 +58,15 @@ class OfStudies(Protocol):
         ...
 
 
+@runtime_checkable
+class Paged(Protocol):
+    """A tracker that shows each run on a page of its own."""
+
+    def page(self, project: str, run_id: str) -> str | None:
+        """Its address, as far as it can be known from here."""
+        ...
+
+
 def refuse_missing(loggers: Sequence[str]) -> None:
     """verl's loggers are named after the packages that they import, in the engine, minutes after the start. Raises ConfigError."""
     missing = [name for name in loggers if name not in _OWN and importlib.util.find_spec(name) is None]

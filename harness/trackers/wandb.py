@@ -32,6 +32,7 @@ class WandbTracker:
     entity: str | None
     tags: Sequence[str]
     study_run: bool  # the study has a run of its own beside those of its trials
+    site: str  # of W&B's pages
 
     def __post_init__(self) -> None:
         if not isinstance(self.study_run, bool):
@@ -58,6 +59,12 @@ class WandbTracker:
             "WANDB_ERROR_REPORTING": "false",
         }
         return settings | ({"WANDB_ENTITY": self.entity} if self.entity else {})
+
+    def page(self, project: str, run_id: str) -> str | None:
+        """Known where the entity is; of an offline run, where it will be."""
+        if not self.entity or self.mode == "disabled":
+            return None
+        return f"{self.site.rstrip('/').replace('://api.', '://')}/{self.entity}/{project}/runs/{run_id}"  # W&B's server has two names
 
     def run_of_study(self, record: StudyRecord) -> StudyRun | None:
         if not self.study_run or self.mode == "disabled":

@@ -18,14 +18,13 @@ from typing import Any
 import psutil
 import pytest
 from commands import drill, results, run, start
-from factory import StudyFactory
+from factory import StudyFactory, wandb_tracker
 from wandb_server import KEY, Fault, Run, WandbServer
 
 from harness import records
 from harness.paths import StudyPaths, TrialPaths
 from harness.trackers import offline_runs
 from harness.trackers.trial_run import Told, rows_of
-from harness.trackers.wandb import WandbTracker
 from harness.types import AttemptResult, AttemptSpec, Reason, RunState, StopRequest, TrialResult, TrialSpec, TrialState
 
 CLIENT = Path(__file__).parents[1] / "wandb_client.py"
@@ -200,7 +199,7 @@ def test_no_file_of_a_study_holds_the_key(server: WandbServer, tmp_path: Path) -
     factory = StudyFactory(tmp_path / "outputs", name="killed")  # with what wandb itself leaves
     trial, spec = begin_trial(factory, 0)
     train_until_killed(trial, spec, signal.SIGTERM, after_rows=5)
-    WandbTracker(mode="offline", entity=None, tags=(), study_run=False).ended(trial)
+    wandb_tracker().ended(trial)
     until(lambda: bool(trial.wandb_runs))
     for words in (("sync", "killed"), ("report", "drill"), ("show", "drill")):
         said = run("verl-study", *words, cwd=tmp_path)
@@ -226,7 +225,7 @@ def begin_trial(factory: StudyFactory, number: int) -> tuple[TrialPaths, Attempt
     trial = factory.paths.trial(number)
     attempt = trial.attempt(0)
     attempt.root.mkdir(exist_ok=True)
-    tracker = WandbTracker(mode="offline", entity=None, tags=("ablation",), study_run=False)
+    tracker = wandb_tracker(tags=("ablation",))
     run_id = f"{factory.name}-abc-{number:04d}"
     spec = AttemptSpec(
         study=factory.name,
@@ -259,7 +258,7 @@ def test_the_run_of_a_killed_client_becomes_whole_offline_and_wandb_sync_tells_a
     trial, spec = begin_trial(factory, 0)
     train_until_killed(trial, spec, number, after_rows=40)
     assert offline_runs.are_in_parts(trial)
-    WandbTracker(mode="offline", entity=None, tags=(), study_run=False).ended(trial)
+    wandb_tracker().ended(trial)
     until(lambda: [run.resolve().parent.parent for run in factory.paths.wandb.iterdir()] == [trial.root])
     done = subprocess.run([WANDB, "sync", factory.paths.wandb], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -310,7 +309,7 @@ def test_the_clients_own_word_of_the_stop_button_stops_the_trial_too(server: Wan
     factory = StudyFactory(tmp_path / "outputs", name="slow-steps")
     trial, _ = begin_trial(factory, 0)
     trial.attempt(0).metrics.write_text('{"step": 0, "data": {"a": 1.0}}\n{"step": 1, "data": {"a": 2.0}}\n')
-    WandbTracker(mode="online", entity=None, tags=()).runs(trial)
+    wandb_tracker("online").runs(trial)
     until(lambda: bool(server.store.runs) and bool(run_of(server, trial).rows))
     server.faults.set(Fault(status=404, path="/graphql"))
     run_of(server, trial).stop_requested = True

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from factory import wandb_tracker
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from harness.errors import ConfigError
 from harness.paths import StudyPaths
-from harness.trackers.wandb import WandbTracker
 from harness.types import TrialSpec
 
 YAMLS = sorted((Path(__file__).parents[2] / "conf" / "tracking").glob("*.yaml"))
@@ -35,7 +36,7 @@ def test_the_environment_is_text_and_holds_no_secret(tracker: Any, tmp_path: Pat
 
 
 def test_a_run_keeps_its_id_and_group_over_attempts(tmp_path: Path) -> None:
-    tracker = WandbTracker(mode="offline", entity=None, tags=("ablation",), study_run=False)
+    tracker = wandb_tracker(tags=("ablation",))
     trial = StudyPaths(tmp_path).trial(7)
     first, second = (tracker.environment(TRIAL, trial.attempt(number), run_id="gsm8k-abc-0007") for number in (0, 1))
     assert {first["WANDB_RUN_ID"], second["WANDB_RUN_ID"]} == {"gsm8k-abc-0007"}
@@ -46,4 +47,11 @@ def test_a_run_keeps_its_id_and_group_over_attempts(tmp_path: Path) -> None:
 
 def test_an_unknown_mode_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"tracking\.mode: expected one of offline, online, disabled, got 'on'"):
-        WandbTracker(mode="on", entity=None, tags=(), study_run=False)
+        wandb_tracker("on")
+
+
+@pytest.mark.parametrize("site", ["https://wandb.test", "https://api.wandb.test/"])
+def test_a_run_has_a_page_where_its_entity_is_known(site: str) -> None:
+    tracker = replace(wandb_tracker(entity="team"), site=site)
+    assert tracker.page("gsm8k", "gsm8k-abc-0007") == "https://wandb.test/team/gsm8k/runs/gsm8k-abc-0007"
+    assert wandb_tracker().page("gsm8k", "gsm8k-abc-0007") is None

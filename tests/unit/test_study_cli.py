@@ -367,3 +367,19 @@ def test_help_answers_at_once():
     began = time.monotonic()
     subprocess.run(command("--help"), cwd=ROOT, capture_output=True, check=True)
     assert time.monotonic() - began < 5.0
+
+
+def test_leet_says_where_there_is_nothing_to_show(tmp_path: Path) -> None:
+    study = StudyFactory(tmp_path)
+    ran = study_cli(tmp_path, "watch", study.name, "--leet")
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("verl-study: study kl-and-lr has no offline W&B run yet")
+
+
+def test_leet_wants_a_terminal_and_finds_the_runs_of_running_trials(tmp_path: Path) -> None:
+    study = StudyFactory(tmp_path)
+    run = study.running(0).root / "wandb" / "offline-run-20260101_000000-first-abc123-0000"
+    run.mkdir(parents=True)
+    ran = study_cli(tmp_path, "watch", study.name, "--leet")
+    assert (ran.returncode, ran.stderr) == (2, "verl-study: watch --leet needs a terminal\n")
+    assert (study.paths.wandb / run.name).resolve() == run

@@ -9,6 +9,7 @@ from typing import Any
 from harness.types import AttemptResult, Objective, Reason, RunState, TrialResult, TrialSpec, TrialState
 
 _MARK = "harness/"  # of the keys of ours among verl's
+VALUE = f"{_MARK}value"  # the objective's number, in the summary of a trial that has one
 _TAG_LENGTH = 64  # W&B takes no longer one
 _FAILED, _SIGNAL = 1, 128  # exit statuses, as a shell has them
 

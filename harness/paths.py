@@ -252,6 +252,11 @@ class StudyPaths:
         return self.root / "wandb"
 
     @property
+    def sweep(self) -> Path:
+        """W&B's sweep object of the study, where it has one."""
+        return self.root / "sweep.json"
+
+    @property
     def own_run(self) -> OwnRunPaths:
         return OwnRunPaths(self.root / "study-run")
 

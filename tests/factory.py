@@ -245,7 +245,7 @@ def whole_study(outputs: Path, name: str = "kl-and-lr", *, n_trials: int = 30, t
 
 def wandb_tracker(mode: str = "offline", *, entity: str | None = None, tags: Sequence[str] = ()) -> WandbTracker:
     """As conf/tracking/wandb.yaml makes it, without a run of the study."""
-    return WandbTracker(mode=mode, entity=entity, tags=tags, study_run=False, site="https://wandb.test")
+    return WandbTracker(mode=mode, entity=entity, tags=tags, study_run=False, site="https://wandb.test", sweep_page=False)
 
 
 def opened_files(action: Any) -> list[str]:

@@ -36,6 +36,7 @@ class Identity:
     tags: tuple[str, ...]
     notes: str
     config: dict[str, Any]
+    sweep: str | None = None  # W&B's, that the run is shown on the page of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +74,7 @@ def identity_of(trial: TrialPaths) -> Identity | None:
         tags=identity.unique((*identity.tags(spec, attempt.config), *asked)),
         notes=identity.notes(spec),
         config={**attempt.config, **identity.configuration(spec, study.objectives)},
+        sweep=attempt.environment.get("WANDB_SWEEP_ID"),
     )
 
 

@@ -6,14 +6,15 @@ them. Imports no wandb and holds no secret.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from harness import identity
+from harness import identity, records
 from harness.errors import ConfigError
-from harness.paths import AttemptPaths, TrialPaths
+from harness.paths import AttemptPaths, StudyPaths, TrialPaths
 from harness.trackers import companion, offline_runs
 from harness.trackers.study_run import StudyRun, identity_of
+from harness.trackers.sweep_page import SweepPage
 from harness.types import StudyRecord, TrialSpec
 
 MODES = ("offline", "online", "disabled")
@@ -33,12 +34,16 @@ class WandbTracker:
     tags: Sequence[str]
     study_run: bool  # the study has a run of its own beside those of its trials
     site: str  # of W&B's pages
+    sweep_page: bool  # trials are shown on the page of a W&B sweep, too
 
     def __post_init__(self) -> None:
-        if not isinstance(self.study_run, bool):
-            raise ConfigError(f"tracking.study_run: expected true or false, got {self.study_run!r}")
+        for name, value in (("study_run", self.study_run), ("sweep_page", self.sweep_page)):
+            if not isinstance(value, bool):
+                raise ConfigError(f"tracking.{name}: expected true or false, got {value!r}")
         if self.mode not in MODES:
             raise ConfigError(f"tracking.mode: expected one of {', '.join(MODES)}, got {self.mode!r}")
+        if self.sweep_page and self.mode != "online":
+            raise ConfigError("tracking.sweep_page: W&B makes the page when the study begins: set tracking.mode=online, or do without")
 
     @property
     def loggers(self) -> Sequence[str]:
@@ -58,7 +63,20 @@ class WandbTracker:
             "WANDB_SILENT": "true",
             "WANDB_ERROR_REPORTING": "false",
         }
+        page = records.read_if_there(StudyPaths(attempt.trial.root.parent).sweep, SweepPage) if self.sweep_page else None
+        if page is not None:  # the client wants all three
+            return settings | {"WANDB_SWEEP_ID": page.id, "WANDB_ENTITY": page.entity, "WANDB_PROJECT": page.project}
         return settings | ({"WANDB_ENTITY": self.entity} if self.entity else {})
+
+    def prepare(self, study: StudyPaths, say: Callable[[str], None]) -> None:
+        """Makes the sweep's page, where one is wanted and there is none. Raises ConfigError."""
+        if not self.sweep_page or study.sweep.exists():
+            return
+        say("making the sweep's page at W&B")
+        words = (str(study.root.absolute()), *([self.entity] if self.entity else []))
+        said = list(companion.lines("harness.trackers.sweep_page", *words))
+        if not study.sweep.exists():
+            raise ConfigError(f"tracking.sweep_page: {said[-1].strip() if said else 'see above'}; tracking.sweep_page=false does without")
 
     def page(self, project: str, run_id: str) -> str | None:
         """Known where the entity is; of an offline run, where it will be."""

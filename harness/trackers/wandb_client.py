@@ -53,6 +53,18 @@ class Account:
         except OSError as error:
             raise TrackerUnreachable(f"W&B at {self._url} does not answer: {error}") from error
 
+    @property
+    def default_entity(self) -> str:
+        """The key's own."""
+        return str(self._api.default_entity)
+
+    def new_sweep(self, config: Mapping[str, Any], *, entity: str, project: str) -> str:
+        """The id of a sweep object. Raises TrackerError."""
+        try:
+            return str(wandb.sweep(dict(config), entity=entity, project=project))
+        except Exception as error:  # the client's own have no common root
+            raise TrackerError(f"W&B takes no sweep: {' '.join(str(error).split())}") from error
+
     def is_stopped(self, run: wandb.Run) -> bool:
         """Whether somebody wants the run to stop; False where the server does not say, for the client asks too, in its own way."""
         variables = {"entity": run.entity, "project": run.project, "run": run.id}
@@ -103,6 +115,7 @@ def begin(who: Identity, folder: Path, *, online: bool, beside: Slot | None = No
         x_stats_gpu_device_ids=[int(gpu) for gpu in beside.gpus if gpu.isdigit()] if beside is not None and beside.gpus else None,
         x_disable_meta=True,
         x_save_requirements=False,
+        sweep_id=who.sweep,
     )
     try:
         return wandb.init(

@@ -90,7 +90,9 @@ def _slot(trial: TrialPaths) -> Slot | None:
 def _rests(trial: TrialPaths) -> bool:
     """Whether nobody adds to the trial's run for now: it is paused, or was left by its controller."""
     attempts = trial.attempts()
-    result = records.read_if_there(attempts[-1].result, AttemptResult) if attempts else None
+    if not attempts:
+        return True  # somebody has removed the study
+    result = records.read_if_there(attempts[-1].result, AttemptResult)
     if result is not None:
         return time.time() - result.ended_at > PAUSED_S
     study = StudyPaths(trial.root.parent)

@@ -260,7 +260,7 @@ def test_the_run_of_a_killed_client_becomes_whole_offline_and_wandb_sync_tells_a
     assert offline_runs.are_in_parts(trial)
     wandb_tracker().ended(trial)
     until(lambda: [run.resolve().parent.parent for run in factory.paths.wandb.iterdir()] == [trial.root])
-    done = subprocess.run([WANDB, "sync", factory.paths.wandb], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([WANDB, "sync", factory.paths.wandb], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_whole(server, trial)
     found = run_of(server, trial)

@@ -30,7 +30,7 @@ def test_every_extra_pins_the_version_that_this_was_tried_with() -> None:
 def run(tmp_path: Path) -> Path:
     environment = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_RUN_ID": "pinned-0007", "WANDB_SILENT": "true"}
     words = [sys.executable, str(CLIENT), "5", "0", str(tmp_path / "metrics.jsonl")]
-    subprocess.run(words, env=os.environ | environment, check=True, timeout=120)
+    subprocess.run(words, cwd=tmp_path, env=os.environ | environment, check=True, timeout=120)
     (found,) = AttemptPaths(tmp_path).wandb_runs
     return found
 
@@ -42,5 +42,5 @@ def test_an_offline_run_is_one_log_in_a_folder_of_its_own_and_a_marker_keeps_it_
     assert log.read_bytes()[: len(HEADER)] == HEADER
     log.with_suffix(".wandb.synced").touch()
     with WandbServer() as server:
-        done = subprocess.run([WANDB, "sync", run.parent], env=os.environ | server.environment, check=True, timeout=120)
+        done = subprocess.run([WANDB, "sync", run.parent], cwd=run, env=os.environ | server.environment, check=True, timeout=120)
         assert (done.returncode, server.store.runs) == (0, {})

@@ -106,7 +106,8 @@ def test_every_trial_is_an_offline_run_whose_rows_are_verls(study: StudyPaths) -
     assert len(ids) == 3
     with WandbServer() as server:
         environment = os.environ | server.environment
-        subprocess.run([Path(sys.executable).with_name("wandb"), "sync", *runs], env=environment, check=True, timeout=300)
+        wandb = Path(sys.executable).with_name("wandb")
+        subprocess.run([wandb, "sync", *runs], cwd=study.root, env=environment, check=True, timeout=300)
         for trial in study.trials():
             assert_whole(server.store, trial)
 

@@ -25,7 +25,7 @@ from harness.launchers.base import EngineLauncher
 from harness.paths import StudyPaths
 from harness.trackers.base import OfStudies, Paged, Preparing, refuse_missing
 from harness.types import Reason, StudyRecord, TrialResult, TrialState
-from sweeps import assets, damage, storage, study, study_run
+from sweeps import assets, damage, report, storage, study, study_run
 from sweeps.budget import BudgetWatch
 from sweeps.compose import Composer
 from sweeps.config import Settings, interpolations, read_settings, with_hydra
@@ -230,6 +230,8 @@ class _Launch:
         if whole or budget.reason:
             records.replace(self.paths.record, replace(record, finished=whole, stopped="" if whole else budget.reason))
         spectator.close_with_result()
+        if self.settings.report and record.knobs and interrupts.seen is None:
+            report.write_and_show(self.paths, spectator.say)
         if interrupts.seen is not None and not whole:
             raise StudyInterrupted(f"{interrupts.seen.name}: interrupted; the same command goes on with the study")
         return _best_value(handle)

@@ -48,10 +48,10 @@ def drill(cwd: Path, *arguments: str, quick: bool = True) -> subprocess.Complete
 
 
 def environment(cwd: Path) -> dict[str, str]:
-    """Ours, without what would lead a command out of its folder."""
+    """Ours, without what would lead a command out of its folder, or take seconds at the end of every study (study.report=true does)."""
     own = {"VERL_SWEEP_OUTPUTS", "CUDA_VISIBLE_DEVICES", "PYTHONWARNINGS"}
     kept = {name: value for name, value in os.environ.items() if name not in own}
-    return {**kept, "VERL_SWEEP_ASSETS": str(cwd / "assets"), "COLUMNS": "200"}
+    return {**kept, "VERL_SWEEP_ASSETS": str(cwd / "assets"), "VERL_SWEEP_REPORT": "false", "COLUMNS": "200"}
 
 
 def results(study: StudyPaths) -> dict[int, TrialResult]:

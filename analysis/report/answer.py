@@ -46,10 +46,10 @@ def _luck(facts: Facts) -> list[str]:
     best = facts.best
     if result.best.confirmed and best is not None:
         chose = [value for seed, value in best.values.items() if seed not in result.best.seeds]
-        if chose:
+        if chose and mean(chose) != result.best.mean:
             return [
-                f"The seeds that chose it gave {mean(chose):.4g}: the difference to the mean above is the luck of having been "
-                f"picked, and is left out of it."
+                f"The seeds that chose it gave {mean(chose):.4g}: the difference to the mean above is the luck of having been picked, "
+                "and is left out of it."
             ]
         return []
     rivals = [one for one in facts.configurations if one.estimate is not None and one.estimate.contends]
@@ -57,6 +57,6 @@ def _luck(facts: Facts) -> list[str]:
     if luck is None or luck.amount <= 0:
         return []
     return [
-        f"It was picked as the best of {luck.among}: about {luck.amount:.2g} of its mean is expected to be luck, which the interval "
-        f"does not hold."
+        f"It was picked as the best of {luck.among}: about {luck.amount:.2g} of its mean is expected to be luck, which the interval does "
+        "not hold."
     ]

@@ -14,7 +14,7 @@ from analysis.report.series import Series, read_series
 from analysis.report.space import Domain, domains
 from analysis.report.spans import Span, read_spans
 from harness.comparison import mean
-from harness.forecast import Forecast, Whole, forecast
+from harness.forecast import Forecast, Whole, forecast, level
 from harness.paths import StudyPaths
 from harness.result import CONFIDENCE, Estimate, Result, is_candidate
 from harness.status import StudyStatus
@@ -26,7 +26,8 @@ CURVES = 120  # configurations whose curves are drawn
 READ = 200  # trials whose metric files are read
 FORECASTS = 1000  # stopped configurations whose end is forecast: those that came furthest
 _REPORTS = 6000  # of complete trials, that each forecast leans on
-_LEAST_WHOLES = 16
+_LEAST_WHOLES = 16  # of more, so that it leans on several
+FEW_WHOLES = 8  # with fewer complete trials nothing is forecast: docs/pruning.md has the width of such intervals
 _BATCH = ("batch_size", "data.train_batch_size")
 
 
@@ -37,7 +38,7 @@ class Standing(StrEnum):
     TIED = "cannot be told from the best"
     FRONT = "on the front: none beats it in all objectives"
     BEHIND = "behind"
-    FORECAST = "stopped early: a forecast"
+    STOPPED = "stopped early, or running"
     OPEN = "no value yet"
 
 
@@ -51,14 +52,15 @@ class Configuration:
     values: dict[int, float]  # by seed, of COMPLETE trials
     standing: Standing
     estimate: Estimate | None
-    forecast: Forecast | None  # where no trial came to its end and others tell how it would have gone on
+    forecast: Forecast | None  # where no trial came to its end and enough others tell how it would have gone on
+    reached: float | None  # likewise: where the one that came furthest stood, which did not fail
 
     @property
     def level(self) -> float | None:
-        """The mean over its seeds, else the forecast of its end."""
+        """The mean over its seeds, else the forecast of its end, else where it stood last."""
         if self.values:
             return mean(list(self.values.values()))
-        return self.forecast.value if self.forecast else None
+        return self.forecast.value if self.forecast else self.reached
 
     @property
     def first(self) -> int:
@@ -116,16 +118,18 @@ def _configurations(status: StudyStatus, result: Result | None) -> tuple[Configu
     for trial in status.trials:
         groups.setdefault(trial.configuration or f"trial {trial.number}", []).append(trial)
     estimates = {one.configuration: one for one in result.estimates} if result else {}
-    expected = _forecasts(status, groups)
+    furthest = _furthest(groups)
+    expected = _forecasts(status, furthest)
     found = [
         Configuration(
             name=name,
             params=trials[0].params,
             trials=tuple(trials),
             values=_by_seed(trials),
-            standing=_standing(name, trials, status, result, forecast=name in expected),
+            standing=_standing(name, trials, status, result),
             estimate=estimates.get(name),
             forecast=expected.get(name),
+            reached=level(_reports(furthest[name]), furthest[name].steps) if name in furthest else None,
         )
         for name, trials in groups.items()
     ]
@@ -148,9 +152,9 @@ def _by_seed(trials: Sequence[TrialStatus]) -> dict[int, float]:
     return {seed: mean(of_seed) for seed, of_seed in values.items()}
 
 
-def _standing(name: str, trials: Sequence[TrialStatus], status: StudyStatus, result: Result | None, *, forecast: bool) -> Standing:
+def _standing(name: str, trials: Sequence[TrialStatus], status: StudyStatus, result: Result | None) -> Standing:
     if not any(is_candidate(trial) for trial in trials):
-        return Standing.FORECAST if forecast else Standing.OPEN
+        return Standing.STOPPED if any(_goes_on(trial) for trial in trials) else Standing.OPEN
     if result.best.configuration == name if result else status.best in trials:
         return Standing.BEST
     if any(trial.number in status.pareto for trial in trials):
@@ -158,23 +162,30 @@ def _standing(name: str, trials: Sequence[TrialStatus], status: StudyStatus, res
     return Standing.TIED if result is not None and name in result.ties else Standing.BEHIND
 
 
-def _forecasts(status: StudyStatus, groups: Mapping[str, Sequence[TrialStatus]]) -> dict[str, Forecast]:
-    """Of the configurations without a complete trial, by the trial that came furthest; one that failed comes to no end."""
+def _goes_on(trial: TrialStatus) -> bool:
+    """Whether it would have come to an end with a value, or may: one that failed does not."""
+    return trial.state is not TrialState.FAIL and bool(_reports(trial))
+
+
+def _furthest(groups: Mapping[str, Sequence[TrialStatus]]) -> dict[str, TrialStatus]:
+    """Of the configurations without a complete trial the one that came furthest."""
+    return {
+        name: max(alive, key=lambda trial: trial.steps)
+        for name, trials in groups.items()
+        if not any(is_candidate(trial) for trial in trials) and (alive := [trial for trial in trials if _goes_on(trial)])
+    }
+
+
+def _forecasts(status: StudyStatus, furthest: Mapping[str, TrialStatus]) -> dict[str, Forecast]:
     wholes = [
         Whole(reports=reports, value=trial.values[0])
         for trial in status.trials
         if is_candidate(trial) and trial.values and (reports := _reports(trial))
     ]
-    if not wholes:
+    if len(wholes) < FEW_WHOLES:
         return {}
     most = max(_LEAST_WHOLES, _REPORTS // max(len(whole.reports) for whole in wholes))
     wholes = wholes[:: -(-len(wholes) // most)]
-    furthest = {
-        name: max(alive, key=lambda trial: trial.steps)
-        for name, trials in groups.items()
-        if not any(is_candidate(trial) for trial in trials)
-        and (alive := [trial for trial in trials if trial.state is not TrialState.FAIL and trial.curve])
-    }
     chosen = sorted(furthest.items(), key=lambda item: -item[1].steps)[:FORECASTS]
     found = {name: forecast(_reports(trial), wholes, coverage=CONFIDENCE) for name, trial in chosen}
     return {name: one for name, one in found.items() if one is not None}

@@ -1,7 +1,7 @@
 """Which knobs the value hangs on, by Optuna's PED-ANOVA with the uncertainty of few points, and which show nothing at all; loads Optuna.
 
-A configuration counts once: with the mean over its seeds or, where it was stopped, with the forecast of its end, as samplers are told.
-Failed ones are left out: they tell of no value.
+A configuration counts once: with the mean over its seeds or, where it was stopped, with the forecast of its end, as samplers are told; with
+its last value where too few came to their ends for forecasts. Failed ones are left out: they tell of no value.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def _unresolved(doubts: Sequence[Doubt]) -> Iterator[str]:
     for doubt in doubts:
         trials = f" (trial{'s' * (len(doubt.trials) > 1)} {numbers(list(doubt.trials))})" if doubt.trials else ""
         yield f"- **{doubt.matter}**: {one_line(doubt.text)}{trials}" + (
-            f" `{doubt.cure}`" if "=" in doubt.cure else f" {doubt.cure}." if doubt.cure else ""
+            f" `{doubt.cure}`" if doubt.cure_is_code else f" {doubt.cure}." if doubt.cure else ""
         )
     yield ""
 

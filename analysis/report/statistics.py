@@ -44,7 +44,7 @@ def bootstrap(values: Mapping[str, Mapping[int, float]], *, confidence: float, s
 
     Seeds are drawn with replacement, and where configurations share their seeds the same draw serves all of them, as replicates are paired
     (Efron 1979; stratified as in Agarwal et al. 2021: within each configuration, never across). With few seeds such intervals are too
-    narrow: of three values they hold the mean about three times in four where they promise nine in ten. One seed has none.
+    narrow: of three values they hold the mean six times in ten where they promise nine (docs/report.md). One seed has none.
     """
     draws: dict[tuple[int, ...], numpy.ndarray] = {}
     found = {}
@@ -71,7 +71,7 @@ def luck_of_the_best(samples: Sequence[Sequence[float]]) -> Luck | None:
 
     Means are taken to be normal around true ones that are normal themselves (Efron and Morris 1975, doi 10.2307/2285814; on selection:
     Efron 2011, doi 10.1198/jasa.2011.tm11181): given the data, the best one's true mean is expected at its own mean, shrunk towards that of
-    all by the share of its variance that is noise. Where all are truly alike that tells about five sixths of the luck. Higher is better.
+    all by the share of its variance that is noise. Higher is better; docs/report.md has how right it is.
     """
     known = spreads(samples)
     if len(samples) < 2 or any(spread is None for spread in known):

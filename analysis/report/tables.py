@@ -111,7 +111,9 @@ def _mean(one: Configuration) -> str:
         return f"{one.forecast.value:.3g} ({one.forecast.low:.3g} to {one.forecast.high:.3g})"
     if one.estimate is not None and len(one.values) > 1:
         return estimate(one.estimate)
-    return "" if one.level is None else f"{one.level:.6g}"
+    if one.values:
+        return f"{one.level:.6g}"
+    return "" if one.reached is None else f"({one.reached:.3g})"
 
 
 def _better(facts: Facts, one: Configuration) -> str:

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from analysis.report.axes import Lead
 from analysis.report.bill import Bill
-from analysis.report.facts import Facts, Standing
+from analysis.report.facts import FEW_WHOLES, Facts, Standing
 from analysis.report.importance import Importance
 from analysis.report.series import shown_metrics
 from analysis.report.space import Choices, Domain, Range
@@ -50,6 +50,10 @@ class Doubt:
     text: str
     trials: tuple[int, ...] = ()
     cure: str = ""  # what to add to the command, or what to do
+
+    @property
+    def cure_is_code(self) -> bool:
+        return "=" in self.cure and " " not in self.cure
 
 
 def doubts(facts: Facts, found: Sequence[Importance], ahead: Sequence[Lead], cost: Bill) -> tuple[Doubt, ...]:
@@ -111,7 +115,9 @@ def _few_seeds(facts: Facts) -> Iterator[Doubt]:
         matter=Matter.SEEDS,
         text=f"The recommended configuration has {seeds}, {known}.",
         trials=tuple(trial.number for trial in best.trials),
-        cure="hydra/sweeper/plan=confirmation gives the best ones seeds that chose nothing",
+        cure="hydra/sweeper/plan=confirmation"
+        if facts.status.record.plan == "Once"
+        else f"a larger hydra.sweeper.n_trials than {facts.status.record.n_trials} gives the best ones more",
     )
 
 
@@ -156,25 +162,26 @@ def _flips(ahead: Sequence[Lead]) -> Iterator[Doubt]:
 
 
 def _stopped(facts: Facts, cost: Bill) -> Iterator[Doubt]:
+    whole = facts.status.counts[TrialState.COMPLETE]
+    if cost.stopped and not cost.judged and facts.best is not None:
+        yield Doubt(
+            matter=Matter.STOPPED,
+            text=f"{cost.stopped} trials were stopped early, and {whole} complete ones are too few to tell how they would have ended."
+            if cost.stopped > 1
+            else f"A trial was stopped early, and {whole} complete ones are too few to tell how it would have ended.",
+            cure=f"{FEW_WHOLES} complete ones allow a forecast",
+        )
     if not cost.risks or facts.best is None:
         return
-    whole, many = facts.status.counts[TrialState.COMPLETE], len(cost.risks) > 1
     likely = sum(facts.sign * risk.expected >= facts.sign * (facts.best.level or 0.0) for risk in cost.risks)
-    if len(cost.risks) == cost.judged:
-        words = (
-            f"None of the {cost.judged} configurations that were stopped early can be ruled out"
-            if cost.judged > 1
-            else "The configuration that was stopped early cannot be ruled out"
-        )
-        text = f"{words}: {whole} complete trials tell too little of how curves go on."
-    else:
-        some = f"{len(cost.risks)} of {cost.judged} configurations that were stopped early"
-        text = f"{some} might have ended as good as the best, by the 90 % intervals of their forecasts."
+    of = "The configuration" if cost.judged == 1 else f"{len(cost.risks)} of {cost.judged} configurations"
+    few = f" {whole} complete trials tell little of how curves go on." if len(cost.risks) == cost.judged else ""
     yield Doubt(
         matter=Matter.STOPPED,
-        text=text + (f" {likely} more likely than not." if likely else ""),
+        text=f"{of} stopped early might have ended as good as the best, by the 90 % intervals of forecasts, {likely or 'none'} more "
+        f"likely than not.{few}",
         trials=tuple(risk.configuration.first for risk in cost.risks[:8]),
-        cure=f"run {'the most promising one' if many else 'it'} to its end with its own command",
+        cure="run the most promising one to its end with its own command",
     )
 
 
@@ -186,9 +193,8 @@ def _without_effect(facts: Facts, found: Sequence[Importance]) -> Iterator[Doubt
     yield Doubt(
         matter=Matter.NO_EFFECT,
         text=(
-            f"{names}: no effect that {sum(one.level is not None for one in facts.configurations)} configurations could show; more "
-            f"than one in ten "
-            f"shuffled studies {'show' if len(weak) > 1 else 'shows'} as much. That is no proof that "
+            f"{names}: no effect that {sum(one.level is not None for one in facts.configurations)} configurations could show; more than "
+            f"one in ten shuffled studies {'show' if len(weak) > 1 else 'shows'} as much. That is no proof that "
             f"{'they do' if len(weak) > 1 else 'it does'} nothing."
         ),
         cure="fix what shows nothing, and spend its trials on the rest",

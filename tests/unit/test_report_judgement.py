@@ -162,7 +162,7 @@ def test_a_stopped_trial_that_stood_where_winners_stood_is_a_risk_and_a_weak_one
             "".join(json.dumps({"step": step, "data": {METRIC: level * step / 10}}) + "\n" for step in range(1, 6))
         )
     facts = facts_of(study)
-    assert [one.standing for one in facts.configurations].count(Standing.FORECAST) == 2
+    assert [one.standing for one in facts.configurations].count(Standing.STOPPED) == 2
     assert [risk.configuration.first for risk in bill(facts).risks] == [20]
 
 

@@ -55,11 +55,9 @@ def progress(facts: Facts, cost: Bill) -> Figure | None:
         key="progress",
         title="The best so far",
         reading=(
-            "Each point is a trial that came to its end, where the study stood in cost when it did; the line is the best single "
-            "value up to "
-            "then. A line that has long been flat says that more of the same search brings little. The best single value is luckier "
-            "than the "
-            "mean that is recommended."
+            "Each point is a trial that came to its end, where the study stood in cost when it did; the line is the best single value "
+            "up to then. A line that has long been flat says that more of the same search brings little. The best single value is "
+            "luckier than the mean that is recommended."
         ),
         views=(
             View(
@@ -111,19 +109,19 @@ def timeline(facts: Facts) -> Figure | None:
         "xaxis": axis(f"{unit} since the first trial"),
         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": [text(slot) for slot in slots]},
         "barmode": "overlay",
-        "legend": {"orientation": "h", "y": 1.12},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        "margin": {"t": 44},
     }
     return Figure(
         key="timeline",
         title="Who held which slot",
         reading=(
             "One row a slot, one bar an attempt: grey while its engine started, then in the colour of how the trial ended. White is "
-            "idle time; a "
-            "paused trial has several bars."
+            "idle time; a paused trial has several bars."
         ),
         views=(View(label="", data=data, layout=layout),),
         note=f"The latest {len(spans)} attempts; {left_out} earlier ones are not drawn." if left_out > 0 else "",
-        height=150 + 34 * len(slots),
+        height=170 + 34 * len(slots),
     )
 
 

@@ -36,10 +36,9 @@ def learning(facts: Facts) -> Figure | None:
         key="curves",
         title="Learning curves",
         reading=(
-            "One line a configuration: the mean over its seeds, the band from its lowest seed to its highest. Blue is the recommended one, "
-            "orange cannot be told from it, grey is behind; a cross ends a training that was stopped early. Choose what progress is "
-            "counted in: "
-            "who is ahead at equal steps need not be ahead at equal cost."
+            "One line a configuration: the mean over its seeds, the band from its lowest seed to its highest. Blue is the recommended "
+            "one, orange cannot be told from it, grey is behind; a cross ends a training that was stopped early. Choose what progress "
+            "is counted in: who is ahead at equal steps need not be ahead at equal cost."
         ),
         views=tuple(views),
         note=f"{left_out} configurations are not drawn, evenly from all but the best." if left_out > 0 else "",
@@ -109,7 +108,7 @@ def _band(facts: Facts, one: Configuration, whole: Sequence[Curve]) -> list[Trac
             "y": numbers([*high, *reversed(low)]),
             "fill": "toself",
             "fillcolor": colour,
-            "opacity": 0.18,
+            "opacity": 0.08 if one.standing is Standing.BEHIND else 0.18,
             "line": {"width": 0},
             "mode": "lines",
             "hoverinfo": "skip",

@@ -19,7 +19,7 @@ COLOURS = {
     Standing.TIED: "#e69f00",
     Standing.FRONT: "#e69f00",
     Standing.BEHIND: "#8a8f98",
-    Standing.FORECAST: "#b58bc0",
+    Standing.STOPPED: "#b58bc0",
     Standing.OPEN: "#b9bdc4",
 }
 STATE_COLOURS = {

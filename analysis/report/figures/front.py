@@ -48,7 +48,8 @@ def pareto(facts: Facts) -> Figure | None:
                 layout={
                     "xaxis": axis(_better(x.metric, x.direction)),
                     "yaxis": axis(_better(y.metric, y.direction)),
-                    "legend": {"orientation": "h", "y": 1.12},
+                    "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+                    "margin": {"t": 44},
                 },
             )
         )

@@ -64,9 +64,8 @@ def parallel(facts: Facts) -> Figure | None:
         key="parallel",
         title="Parallel coordinates",
         reading=(
-            "One line a configuration, from knob to knob to its value; bright is high. Drag along an axis to keep what passes "
-            "there, drag an "
-            "axis' name to move it, click to let go."
+            "One line a configuration, from knob to knob to its value; bright is high. Drag along an axis to keep what passes there, "
+            "drag an axis' name to move it, click to let go."
         ),
         views=(View(label="", data=[trace], layout={"margin": {"l": 70, "r": 40, "t": 60, "b": 30}}),),
         note=_left_out(facts),
@@ -100,13 +99,10 @@ def importance(facts: Facts, found: Sequence[Importance]) -> Figure | None:
         key="importance",
         title="Importance of the knobs",
         reading=(
-            f"The share of each knob by Optuna's {EVALUATOR}: how much its values among the best quarter of the configurations "
-            f"differ from those "
-            "among all. Whiskers hold 80 % of the shares among halves of the configurations. A grey knob explains no more of the "
-            "values' ranks "
-            "than one in ten "
-            "shuffled studies would: nothing that this study could measure. A stopped configuration counts with the forecast of its "
-            "end, a failed one not at all."
+            f"The share of each knob by Optuna's {EVALUATOR}: how much its values among the best quarter of the configurations differ from "
+            "those among all. Whiskers hold 80 % of the shares among halves of the configurations. A grey knob explains no more of the "
+            "values' ranks than one in ten shuffled studies would: nothing that this study could measure. A stopped configuration counts "
+            "with the forecast of its end or, where too few came to theirs, with its last value; a failed one not at all."
         ),
         views=(
             View(
@@ -152,8 +148,8 @@ def slices(facts: Facts, found: Sequence[Importance]) -> Figure | None:
         title="One knob at a time",
         reading=(
             "Each point is a configuration; the bar through one with several seeds is the interval of its mean. Hollow points were "
-            "stopped early "
-            "and stand at the forecast of their end, with its interval. What the other knobs do is in the scatter."
+            "stopped early and stand at the forecast of their end with its interval or, where too few came to theirs, where they stood "
+            "last. What the other knobs do is in the scatter."
         ),
         views=tuple(views),
         note=_left_out(facts),
@@ -182,9 +178,8 @@ def pairs(facts: Facts, found: Sequence[Importance]) -> Figure | None:
         key="pairs",
         title="Two knobs at a time",
         reading=(
-            "Points are configurations (hollow: stopped early, at the forecast of its end). The surface behind them is the mean of "
-            "the values "
-            "nearby, weighted by distance; where nothing was tried it is left blank, for nothing is known there."
+            "Points are configurations (hollow: stopped early, where the figure before has them). The surface behind them is the mean "
+            "of the values nearby, weighted by distance; where nothing was tried it is left blank, for nothing is known there."
         ),
         views=tuple(views),
         note=_left_out(facts),
@@ -219,7 +214,7 @@ def _interval(one: Configuration) -> tuple[float, float]:
 
 def _points(facts: Facts, alike: Sequence[Configuration], knob: str, standing: Standing) -> Trace:
     spread = [_interval(one) for one in alike]
-    hollow = standing is Standing.FORECAST
+    hollow = standing is Standing.STOPPED
     return {
         "type": "scatter",
         "mode": "markers",
@@ -279,7 +274,7 @@ def _pair(facts: Facts, placed: Sequence[Configuration], one: str, other: str) -
             **colours,
             "color": numbers(levels),
             "size": [14 if point.standing is Standing.BEST else 9 for point in placed],
-            "symbol": ["circle-open" if point.forecast else "circle" for point in placed],
+            "symbol": ["circle-open" if point.standing is Standing.STOPPED else "circle" for point in placed],
             "line": {"width": 1.5, "color": "#ffffff"},
         },
         "text": [_hover(facts, point) for point in placed],

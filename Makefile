@@ -66,7 +66,7 @@ check: $(DONE) ## lint, types, import floors
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-picture: $(DONE) ## the README's picture, from a study that ran (STUDY=demo)
+picture: $(DONE) ## the README's pictures, from a study that ran (STUDY=demo)
 	@$(BIN)/python docs/picture.py $(or $(STUDY),demo)
 
 benchmarks: $(DONE) ## the tables of docs/benchmarks.md

@@ -62,8 +62,14 @@ def parser() -> argparse.ArgumentParser:
     repro.add_argument("trial", type=int)
     repro.add_argument("--study", help="its name or folder; the newest where there is none")
 
-    export = command("export", "prints the shell script that runs verl itself with a recipe, as experiment=... [key=value ...]")
-    export.add_argument("recipe", nargs="+", metavar="KEY=VALUE", help="what verl-sweep would be given")
+    export = command("export", "prints the shell script that runs verl itself with a recipe, or with what a study found")
+    export.add_argument(
+        "recipe",
+        nargs="+",
+        metavar="STUDY | KEY=VALUE",
+        help="a study and what is to be otherwise, or all that verl-sweep would be given: experiment=... lr=...",
+    )
+    export.add_argument("--trial", type=int, metavar="N", help="another trial of the study than the best")
 
     sync = command("sync", "tells W&B what it lacks of the trials that have ended; to be repeated at will, whatever interrupted it")
     sync.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
@@ -90,6 +96,10 @@ def parser() -> argparse.ArgumentParser:
     pages.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
     pages.add_argument("--entity", help="whose they are, where it is not the one that the trials' runs went to")
     pages.add_argument("--dry-run", action="store_true", help="writes what would be sent into the study's folder; needs no key")
+    both = command("compare", "two studies side by side: which is better, how surely, and what else was different")
+    both.add_argument("first")
+    both.add_argument("second")
+    both.add_argument("--json", action="store_true")
 
     doctor = command("doctor", "whether this host can run an experiment, what it lacks and the cure; exit status 2 where it cannot")
     doctor.add_argument("--json", action="store_true")
@@ -136,7 +146,9 @@ def run(options: argparse.Namespace) -> int:
             case "repro":
                 commands.repro(outputs, options.study, options.trial)
             case "export":
-                commands.export(options.recipe)
+                commands.export(outputs, options.recipe, options.trial)
+            case "compare":
+                commands.compare(outputs, options.first, options.second, as_json=options.json)
             case "sync":
                 return commands.sync(outputs, options.study)
             case "report":

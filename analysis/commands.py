@@ -290,9 +290,37 @@ def repro(outputs: Path, name: str | None, number: int) -> None:
     print(repro_command(records.read(study.record, StudyRecord), records.read(trial.spec, TrialSpec)))
 
 
-def export(recipe: list[str]) -> NoReturn:
-    """Becomes the program that composes configurations: this side of the project does without Hydra."""
-    _become("sweeps.export", *recipe)
+def export(outputs: Path, words: list[str], number: int | None) -> NoReturn:
+    """Becomes the program that composes configurations: this side of the project does without Hydra. Words behind a study's are added."""
+    if "=" in words[0]:
+        if number is not None:
+            raise ConfigError("--trial belongs to a study: verl-study export <study> --trial N")
+        _become("sweeps.export", *words)
+    from analysis.repro import overrides_of
+
+    study = find_study(outputs, words[0])
+    if number is None:
+        best = load_study(study, details=False).best
+        if best is None:
+            raise ConfigError(f"no trial of {study.name} is COMPLETE, so there is no best one; --trial N names another")
+        number = best.number
+    trial = find_trial(study, number)
+    _become("sweeps.export", *overrides_of(records.read(study.record, StudyRecord), records.read(trial.spec, TrialSpec)), *words[1:])
+
+
+def compare(outputs: Path, first: str, second: str, *, as_json: bool) -> None:
+    from analysis.compare import compare as compared
+    from analysis.compare import lines
+
+    found = compared(*(load_study(find_study(outputs, name), details=False) for name in (first, second)))
+    if as_json:
+        from dataclasses import asdict
+
+        from analysis.export import to_json
+
+        print(to_json(asdict(found)))
+        return
+    print("\n".join(lines(found)))
 
 
 def sync(outputs: Path, name: str | None) -> int:

@@ -10,11 +10,15 @@ _SWEEP_ONLY = ("hydra.sweeper", "hydra/sweeper", "hydra.sweep.", "hydra.launcher
 
 
 def repro_command(record: StudyRecord, trial: TrialSpec) -> str:
+    return shlex.join(["verl-sweep", f"study.name={record.name}-repro-{trial.number}", *overrides_of(record, trial)])
+
+
+def overrides_of(record: StudyRecord, trial: TrialSpec) -> list[str]:
     """The study's own arguments without those about the sweep and those that the trial sets, and then the trial's."""
     own = {_key(override) for override in trial.overrides}
     kept = [argument for argument in record.command if not _is_sweep_only(argument) and _key(argument) not in own]
     points = [override for override in trial.overrides if not _is_sweep_only(override)]
-    return shlex.join(["verl-sweep", f"study.name={record.name}-repro-{trial.number}", *kept, *points])
+    return [*kept, *points]
 
 
 def _is_sweep_only(argument: str) -> bool:

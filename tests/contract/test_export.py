@@ -12,6 +12,7 @@ from typing import Any
 
 import commands
 import pytest
+from factory import StudyFactory
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -118,3 +119,19 @@ def test_a_wrong_key_is_refused_with_the_nearest(tmp_path: Path) -> None:
     ran = commands.run("verl-study", "export", "experiment=openpangu_7b_grpo", "rollout_m=4", cwd=tmp_path)
     assert ran.returncode == 2
     assert "did you mean rollout_n" in ran.stderr
+
+
+def test_what_a_study_found_is_exported_as_its_recipe_with_the_trials_point(tmp_path: Path) -> None:
+    study = StudyFactory(
+        tmp_path / "outputs", "one", command=("-m", "experiment=qwen2_5_7b_grpo", "lr=2e-6,3e-6", "study.name=one"), knobs=("lr",)
+    )
+    for number, lr in enumerate((2e-6, 3e-6)):
+        study.ended(number, values=(lr,), params={"lr": lr})
+    for words, lr in (((), 3e-6), (("--trial", "0"), 2e-6), (("lr=5e-6",), 5e-6)):
+        script = commands.run("verl-study", "export", "one", *words, cwd=tmp_path)
+        assert script.returncode == 0, script.stderr
+        (line,) = [line for line in script.stdout.splitlines() if "actor_rollout_ref.actor.optim.lr=" in line]
+        assert float(line.partition("lr=")[2].split()[0].rstrip("'")) == lr
+    for words in (("experiment=demo", "--trial", "0"), ("none",)):
+        refused = commands.run("verl-study", "export", *words, cwd=tmp_path)
+        assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1), refused.stderr

@@ -96,6 +96,10 @@ def parser() -> argparse.ArgumentParser:
     pages.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
     pages.add_argument("--entity", help="whose they are, where it is not the one that the trials' runs went to")
     pages.add_argument("--dry-run", action="store_true", help="writes what would be sent into the study's folder; needs no key")
+    runs = command("import", "makes a study of verl runs that this harness did not start: a folder of metric files and runs.yaml")
+    runs.add_argument("folder", type=Path)
+    runs.add_argument("--name", help="of the study; the folder's own where there is none")
+
     both = command("compare", "two studies side by side: which is better, how surely, and what else was different")
     both.add_argument("first")
     both.add_argument("second")
@@ -147,6 +151,8 @@ def run(options: argparse.Namespace) -> int:
                 commands.repro(outputs, options.study, options.trial)
             case "export":
                 commands.export(outputs, options.recipe, options.trial)
+            case "import":
+                commands.take_in(outputs, options.folder, options.name)
             case "compare":
                 commands.compare(outputs, options.first, options.second, as_json=options.json)
             case "sync":

@@ -308,6 +308,16 @@ def export(outputs: Path, words: list[str], number: int | None) -> NoReturn:
     _become("sweeps.export", *overrides_of(records.read(study.record, StudyRecord), records.read(trial.spec, TrialSpec)), *words[1:])
 
 
+def take_in(outputs: Path, folder: Path, name: str | None) -> None:
+    from analysis.runs import take_in as taken
+
+    if name is not None and Path(name).name != name:
+        raise ConfigError(f"--name: a study's name is no path, got {name!r}")
+    study = StudyPaths(outputs / (name or folder.resolve().name))
+    count = taken(folder, study)
+    print(f"study {study.name}: {count} run{'s' * (count != 1)}; verl-study report {study.name} reports it")
+
+
 def compare(outputs: Path, first: str, second: str, *, as_json: bool) -> None:
     from analysis.compare import compare as compared
     from analysis.compare import lines

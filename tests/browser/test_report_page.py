@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from factory import KL, METRIC, StudyFactory, whole_study
 
-from analysis.report.write import write_report
+from analysis.report.write import Wishes, write_report
 from harness.status import load_study
 from harness.types import Objective, TrialState
 
@@ -144,3 +144,15 @@ def test_the_page_prints(chromium: Browser, whole: Path) -> None:
     with opened(chromium, whole) as view:
         assert view.page.pdf(format="A4").startswith(b"%PDF")
         assert view.errors == []
+
+
+@pytest.mark.slow
+def test_figures_and_a_pdf_are_written_on_demand(chromium: Browser, tmp_path: Path) -> None:
+    study = StudyFactory(tmp_path, n_trials=2)
+    for number in range(2):
+        study.ended(number)
+    paths = write_report(load_study(study.paths), Wishes(figures="svg", pdf=True))
+    drawn = [path for path in paths if path.suffix == ".svg"]
+    assert len(drawn) >= 5
+    assert all(path.read_text().startswith("<svg") for path in drawn)
+    assert paths[-1].read_bytes().startswith(b"%PDF")

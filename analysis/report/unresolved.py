@@ -63,7 +63,7 @@ def doubts(facts: Facts, found: Sequence[Importance], ahead: Sequence[Lead], cos
         *_no_answer(facts),
         *_ties(facts),
         *_few_seeds(facts),
-        *_edges(facts),
+        *_edges(facts, found),
         *_flips(ahead),
         *_stopped(facts, cost),
         *_without_effect(facts, found),
@@ -121,8 +121,8 @@ def _few_seeds(facts: Facts) -> Iterator[Doubt]:
     )
 
 
-def _edges(facts: Facts) -> Iterator[Doubt]:
-    best = facts.best
+def _edges(facts: Facts, found: Sequence[Importance]) -> Iterator[Doubt]:
+    best, weak = facts.best, {one.knob for one in found if not one.measurable}
     for knob, domain in facts.domains.items() if best else ():
         value = best.params.get(knob) if best else None
         end = _end(domain, value)
@@ -133,7 +133,8 @@ def _edges(facts: Facts) -> Iterator[Doubt]:
         yield Doubt(
             matter=Matter.EDGE,
             text=f"The best {facts.names[knob]}, {compact(value)}, lies at the {end} of what was tried ({domain.asked()}): better "
-            f"ones may lie beyond.",
+            f"ones may lie "
+            f"beyond{', though it shows no measurable effect' if knob in weak else ''}.",
             trials=(best.first,),
             cure=f"{knob}={further.asked()}",
         )

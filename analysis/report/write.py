@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from analysis.report.markdown import markdown
 from harness import records
 from harness.errors import ConfigError
 from harness.launchers import browser
 from harness.status import StudyStatus
-from harness.wording import definition, exact
+
+if TYPE_CHECKING:
+    from analysis.report.content import Content
 
 NEEDED = ("jinja2", "plotly", "numpy", "optuna")
 EXTRA = "pip install 'verl-sweep[report]'"
@@ -39,12 +38,13 @@ def write_report(status: StudyStatus, wishes: Wishes = Wishes()) -> list[Path]:
     from analysis.report.content import content
     from analysis.report.facts import read_facts
     from analysis.report.page import page
+    from analysis.report.sheets import sheets
 
     made = content(read_facts(status))
     there = _text(status.paths.report / "report.html", page(made))
     written = [there, _text(status.paths.report / "report.md", markdown(status, made.doubts))]
     if wishes.tables:
-        written += [_text(status.paths.report / f"{name}.csv", text) for name, text in _tables(made).items()]
+        written += [_text(status.paths.report / f"{name}.csv", text) for name, text in sheets(made.facts).items()]
     if wishes.figures:
         written += _figures(made, status.paths.report, wishes.figures)
     if wishes.pdf:
@@ -62,88 +62,7 @@ def _text(path: Path, text: str) -> Path:
     return path
 
 
-def _tables(made: Any) -> dict[str, str]:
-    """All trials and all configurations, with values to be computed with rather than read."""
-    facts = made.facts
-    knobs, objectives = list(facts.names), facts.status.record.objectives
-    standing = {trial.number: one for one in facts.configurations for trial in one.trials}
-    trials = [
-        [
-            trial.number,
-            trial.state,
-            trial.reason or "",
-            standing[trial.number].name,
-            trial.seed,
-            trial.role,
-            *_of(trial.params, knobs),
-            *(trial.values or [""] * len(objectives)),
-            trial.steps,
-            trial.seconds,
-            trial.startup_s,
-            trial.gpu_seconds,
-            trial.slot,
-            trial.message,
-        ]
-        for trial in facts.status.trials
-    ]
-    configurations = [
-        [
-            one.name,
-            one.standing,
-            " ".join(str(trial.number) for trial in one.trials),
-            *_of(one.params, knobs),
-            len(one.values),
-            one.level,
-            one.estimate.mean if one.estimate else "",
-            one.estimate.half_width if one.estimate else "",
-            one.forecast.low if one.forecast else "",
-            one.forecast.high if one.forecast else "",
-        ]
-        for one in facts.configurations
-    ]
-    values = [definition(objective) for objective in objectives]
-    return {
-        "trials": _csv(
-            [
-                "trial",
-                "state",
-                "reason",
-                "configuration",
-                "seed",
-                "role",
-                *knobs,
-                *values,
-                "steps",
-                "seconds",
-                "startup_s",
-                "gpu_seconds",
-                "slot",
-                "message",
-            ],
-            trials,
-        ),
-        "configurations": _csv(
-            ["configuration", "standing", "trials", *knobs, "seeds", "level", "mean", "half_width", "forecast_low", "forecast_high"],
-            configurations,
-        ),
-    }
-
-
-def _of(params: dict[str, Any], knobs: Sequence[str]) -> list[str]:
-    return [exact(params[knob]) if knob in params else "" for knob in knobs]
-
-
-def _csv(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A cell that a spreadsheet would take for a formula begins with an apostrophe."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(heads)
-    for row in rows:
-        writer.writerow([f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "@", "\t") else cell for cell in row])
-    return text.getvalue()
-
-
-def _figures(made: Any, folder: Path, kind: str) -> list[Path]:
+def _figures(made: Content, folder: Path, kind: str) -> list[Path]:
     """One file for each view of each figure. Raises ConfigError where the package or a browser that draws them is missing."""
     if importlib.util.find_spec("kaleido") is None:
         raise ConfigError(f"--figures needs the package kaleido, which draws them in a browser: {EXTRA}")

@@ -12,7 +12,8 @@ from analysis.report.figures.course import progress, states, timeline
 from analysis.report.figures.curves import health, learning
 from analysis.report.figures.figure import Figure
 from analysis.report.figures.front import pareto
-from analysis.report.figures.knobs import importance, pairs, parallel, slices
+from analysis.report.figures.knobs import importance, parallel, slices
+from analysis.report.figures.pairs import pairs
 from analysis.report.importance import Importance, importances
 from analysis.report.tables import ConfigurationRow, TrialRow, configuration_rows, trial_rows
 from analysis.report.unresolved import Doubt, doubts

@@ -1,37 +1,45 @@
-"""What the value hangs on: parallel coordinates, importance, a slice for each knob, and pairs of knobs."""
+"""What the value hangs on: parallel coordinates, importance, and a slice for each knob."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-
-import numpy
 
 from analysis.report.facts import Configuration, Facts, Standing
 from analysis.report.figures import scales
-from analysis.report.figures.figure import COLOURS, SCALE, Figure, Trace, View, axis, number, numbers, text
+from analysis.report.figures.figure import COLOURS, SCALE, Figure, Trace, View, axis, numbers, text
 from analysis.report.importance import EVALUATOR, Importance
 from harness.wording import knob_line, shortened
 
-_MOST = 1000  # configurations that are drawn: the best
-_PAIRS = 10
+MOST = 1000  # configurations that are drawn: the best
 _LABEL = 26  # characters beside an axis
-_CELLS = 28
-_REACH = 0.14  # of a range: how far a configuration's value is taken to hold around it
-_SEEN = 0.35  # weight, in configurations, from which on the surface is drawn
+
+
+def known(facts: Facts) -> list[Configuration]:
+    return [one for one in facts.configurations if one.level is not None][:MOST]
+
+
+def left_out(facts: Facts) -> str:
+    more = sum(one.level is not None for one in facts.configurations) - MOST
+    return f"The {more} weakest configurations are not drawn." if more > 0 else ""
+
+
+def hover(facts: Facts, one: Configuration) -> str:
+    trials = ", ".join(str(trial.number) for trial in one.trials)
+    level = "" if one.level is None else f"{one.level:.4g}"
+    return f"trial{'s' * (len(one.trials) > 1)} {trials}: {level} ({one.standing})<br>{text(knob_line(one.params, facts.names))}"
 
 
 def parallel(facts: Facts) -> Figure | None:
     """None where fewer than two configurations have a value."""
-    known = _known(facts)
+    shown = known(facts)
     knobs = [
-        knob for knob, domain in facts.domains.items() if any(scales.position(domain, one.params.get(knob)) is not None for one in known)
+        knob for knob, domain in facts.domains.items() if any(scales.position(domain, one.params.get(knob)) is not None for one in shown)
     ]
-    if len(known) < 2 or not knobs:
+    if len(shown) < 2 or not knobs:
         return None
     dimensions = []
     for knob in knobs:
-        domain, values = facts.domains[knob], [one.params.get(knob) for one in known]
+        domain, values = facts.domains[knob], [one.params.get(knob) for one in shown]
         (low, high), (marks, words) = scales.span(domain, values), scales.ticks(domain, values)
         places = [scales.position(domain, value) for value in values]
         dimensions.append(
@@ -43,7 +51,7 @@ def parallel(facts: Facts) -> Figure | None:
                 "ticktext": words,
             }
         )
-    levels = numbers(one.level for one in known)
+    levels = numbers(one.level for one in shown)
     dimensions.append({"label": "value", "values": levels})
     finite = [level for level in levels if level is not None]
     trace: Trace = {
@@ -68,7 +76,7 @@ def parallel(facts: Facts) -> Figure | None:
             "drag an axis' name to move it, click to let go."
         ),
         views=(View(label="", data=[trace], layout={"margin": {"l": 70, "r": 40, "t": 60, "b": 30}}),),
-        note=_left_out(facts),
+        note=left_out(facts),
         height=420,
     )
 
@@ -122,11 +130,11 @@ def importance(facts: Facts, found: Sequence[Importance]) -> Figure | None:
 
 def slices(facts: Facts, found: Sequence[Importance]) -> Figure | None:
     """A view for each knob, the most important first."""
-    known, ranked = _known(facts), {one.knob: place for place, one in enumerate(found)}
+    shown, ranked = known(facts), {one.knob: place for place, one in enumerate(found)}
     views = []
     for knob in sorted(facts.domains, key=lambda knob: ranked.get(knob, len(ranked))):
         domain = facts.domains[knob]
-        placed = [one for one in known if scales.position(domain, one.params.get(knob)) is not None]
+        placed = [one for one in shown if scales.position(domain, one.params.get(knob)) is not None]
         if len(placed) > 1:
             data = [
                 _points(facts, alike, knob, standing)
@@ -152,55 +160,10 @@ def slices(facts: Facts, found: Sequence[Importance]) -> Figure | None:
             "last. What the other knobs do is in the scatter."
         ),
         views=tuple(views),
-        note=_left_out(facts),
+        note=left_out(facts),
         choice="knob",
         height=400,
     )
-
-
-def pairs(facts: Facts, found: Sequence[Importance]) -> Figure | None:
-    """Two knobs and the value, for the pairs of the most important ones."""
-    known, ranked = _known(facts), {one.knob: place for place, one in enumerate(found)}
-    knobs = sorted(facts.domains, key=lambda knob: ranked.get(knob, len(ranked)))
-    views = []
-    for one, other in itertools.islice(itertools.combinations(knobs, 2), _PAIRS):
-        placed = [
-            point
-            for point in known
-            if scales.position(facts.domains[one], point.params.get(one)) is not None
-            and scales.position(facts.domains[other], point.params.get(other)) is not None
-        ]
-        if len(placed) >= 4:
-            views.append(_pair(facts, placed, one, other))
-    if not views:
-        return None
-    return Figure(
-        key="pairs",
-        title="Two knobs at a time",
-        reading=(
-            "Points are configurations (hollow: stopped early, where the figure before has them). The surface behind them is the mean "
-            "of the values nearby, weighted by distance; where nothing was tried it is left blank, for nothing is known there."
-        ),
-        views=tuple(views),
-        note=_left_out(facts),
-        choice="knobs",
-        height=460,
-    )
-
-
-def _known(facts: Facts) -> list[Configuration]:
-    return [one for one in facts.configurations if one.level is not None][:_MOST]
-
-
-def _left_out(facts: Facts) -> str:
-    more = sum(one.level is not None for one in facts.configurations) - _MOST
-    return f"The {more} weakest configurations are not drawn." if more > 0 else ""
-
-
-def _hover(facts: Facts, one: Configuration) -> str:
-    trials = ", ".join(str(trial.number) for trial in one.trials)
-    level = "" if one.level is None else f"{one.level:.4g}"
-    return f"trial{'s' * (len(one.trials) > 1)} {trials}: {level} ({one.standing})<br>{text(knob_line(one.params, facts.names))}"
 
 
 def _interval(one: Configuration) -> tuple[float, float]:
@@ -235,73 +198,7 @@ def _points(facts: Facts, alike: Sequence[Configuration], knob: str, standing: S
             "symbol": "circle-open" if hollow else "circle",
         },
         "opacity": 0.6 if hollow else 1,
-        "text": [_hover(facts, one) for one in alike],
+        "text": [hover(facts, one) for one in alike],
         "hovertemplate": "%{text}<extra></extra>",
         "customdata": [one.first for one in alike],
     }
-
-
-def _pair(facts: Facts, placed: Sequence[Configuration], one: str, other: str) -> View:
-    across, up = facts.domains[one], facts.domains[other]
-    x = [scales.position(across, point.params[one]) or 0.0 for point in placed]
-    y = [scales.position(up, point.params[other]) or 0.0 for point in placed]
-    levels = [point.level or 0.0 for point in placed]
-    ends = [scales.span(domain, [point.params[knob] for point in placed]) for domain, knob in ((across, one), (up, other))]
-    columns, rows, surface = _surface(x, y, levels, ends)
-    colours = {"colorscale": SCALE, "reversescale": facts.sign < 0, "cmin": number(min(levels)), "cmax": number(max(levels))}
-    contour: Trace = {
-        "type": "contour",
-        "x": columns,
-        "y": rows,
-        "z": surface,
-        "colorscale": SCALE,
-        "reversescale": facts.sign < 0,
-        "zmin": number(min(levels)),
-        "zmax": number(max(levels)),
-        "ncontours": 14,
-        "line": {"width": 0},
-        "opacity": 0.75,
-        "hoverinfo": "skip",
-        "connectgaps": False,
-        "colorbar": {"title": {"text": "value"}, "thickness": 10},
-    }
-    points: Trace = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": x,
-        "y": y,
-        "marker": {
-            **colours,
-            "color": numbers(levels),
-            "size": [14 if point.standing is Standing.BEST else 9 for point in placed],
-            "symbol": ["circle-open" if point.standing is Standing.STOPPED else "circle" for point in placed],
-            "line": {"width": 1.5, "color": "#ffffff"},
-        },
-        "text": [_hover(facts, point) for point in placed],
-        "hovertemplate": "%{text}<extra></extra>",
-        "customdata": [point.first for point in placed],
-    }
-    layout = {
-        "xaxis": scales.along(facts.names[one], across, [point.params[one] for point in placed]),
-        "yaxis": scales.along(facts.names[other], up, [point.params[other] for point in placed]),
-        "showlegend": False,
-    }
-    return View(label=f"{facts.names[one]} x {facts.names[other]}", data=[contour, points], layout=layout)
-
-
-def _surface(
-    x: Sequence[float], y: Sequence[float], levels: Sequence[float], ends: Sequence[tuple[float, float]]
-) -> tuple[list[float | None], list[float | None], list[list[float | None]]]:
-    """The mean of the values nearby (Nadaraya and Watson, 1964), None where nothing is near."""
-    (left, right), (bottom, top) = ends
-    columns, rows = numpy.linspace(left, right, _CELLS), numpy.linspace(bottom, top, _CELLS)
-    far_x = (columns[:, None] - numpy.array(x)) / (right - left)
-    far_y = (rows[:, None] - numpy.array(y)) / (top - bottom)
-    weights = numpy.exp(-(far_x[None, :, :] ** 2 + far_y[:, None, :] ** 2) / (2 * _REACH**2))
-    total = weights.sum(axis=2)
-    with numpy.errstate(invalid="ignore", divide="ignore"):
-        means = (weights * numpy.array(levels)).sum(axis=2) / total
-    cells = [
-        [number(float(mean)) if seen >= _SEEN else None for mean, seen in zip(*row, strict=True)] for row in zip(means, total, strict=True)
-    ]
-    return numbers(columns.tolist()), numbers(rows.tolist()), cells

@@ -31,7 +31,7 @@ from harness.trackers.study_run import StudyRun, end_of
 from harness.trackers.trial_run import Told
 from harness.trial_status import TrialStatus
 
-POLL_S = 2.0
+POLL_S = 5.0
 AGAIN_S = 30.0  # after which a server that did not answer is asked again
 _SETTLED_S = 1.0  # a trial's end is stamped before it is on disk: one that is younger may have an elder that is not there yet
 

@@ -91,6 +91,7 @@ def test_sync_tells_of_every_trial_once_and_who_it_is(server: WandbServer, tmp_p
         assert found.settings["trainer"]["total_training_steps"] == 10
 
 
+@pytest.mark.slow
 def test_an_uploader_that_dies_costs_no_row_and_doubles_none(server: WandbServer, tmp_path: Path) -> None:
     drill(tmp_path, "hydra.sweeper.n_trials=3", "steps=10")
     study = study_of(tmp_path)
@@ -132,6 +133,7 @@ def test_the_stop_button_stops_the_trial_as_its_user_would(server: WandbServer, 
     assert_whole(server, study.trial(0))
 
 
+@pytest.mark.slow
 def test_a_courier_that_dies_has_a_successor_when_the_trial_ends(server: WandbServer, tmp_path: Path) -> None:
     study = study_of(tmp_path)
     launch = start("verl-sweep", "-m", "experiment=drill", *MANY_STEPS, "hydra.sweeper.n_trials=1", *ONLINE, cwd=tmp_path)
@@ -144,6 +146,7 @@ def test_a_courier_that_dies_has_a_successor_when_the_trial_ends(server: WandbSe
     assert_whole(server, study.trial(0))
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_without_its_server_and_is_told_of_later(server: WandbServer, tmp_path: Path) -> None:
     server.go()
     done = drill(tmp_path, "hydra.sweeper.n_trials=2", "steps=10", *ONLINE)
@@ -250,7 +253,7 @@ def train_until_killed(trial: TrialPaths, spec: AttemptSpec, number: signal.Sign
     end_by_force(trial, after_rows, -number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_the_run_of_a_killed_client_becomes_whole_offline_and_wandb_sync_tells_all_of_it(
     server: WandbServer, tmp_path: Path, number: signal.Signals
 ) -> None:

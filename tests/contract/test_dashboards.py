@@ -180,6 +180,7 @@ def test_a_study_is_published_once_and_then_updated(server: WandbServer, tmp_pat
     assert "Best is trial 23" in text
 
 
+@pytest.mark.slow
 def test_another_study_of_that_name_has_pages_of_its_own(server: WandbServer, tmp_path: Path) -> None:
     """Its project is the same."""
     for place, created_at in (("one", 1.0), ("two", 2.0)):

@@ -197,6 +197,7 @@ def test_sync_tells_of_an_offline_run_once(server: WandbServer, tmp_path: Path) 
     assert (run.state, steps(run), run.received["wandb-history.jsonl"]) == ("finished", [1, 2], 2)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_ends_the_writer_with_the_study(tmp_path: Path) -> None:
     study = StudyFactory(tmp_path)
     study.controller(DEAD)

@@ -98,6 +98,7 @@ def test_a_stop_request_interrupts_a_plain_client(server: WandbServer, tmp_path:
         assert "KeyboardInterrupt" in client.communicate(timeout=60)[1]
 
 
+@pytest.mark.slow
 def test_a_dropped_answer_costs_no_row(server: WandbServer, tmp_path: Path) -> None:
     server.faults.set(Fault(drop=Drop.AFTER, path="file_stream", times=1))
     train(20, tmp_path, server)

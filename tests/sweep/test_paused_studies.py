@@ -144,6 +144,7 @@ def test_an_interrupted_study_keeps_its_paused_trials_for_the_next_launch(tmp_pa
     assert_well_ended(study)
 
 
+@pytest.mark.slow
 def test_where_checkpoints_have_no_room_paused_trials_are_given_up(tmp_path: Path) -> None:
     ran = drill(tmp_path, *STUDY[1:], "checkpoints.cap_gib=1e-9", FAST, quick=False)
     assert (ran.returncode, ran.stderr) == (0, "")

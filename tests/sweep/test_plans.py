@@ -73,8 +73,8 @@ def test_a_budget_is_never_passed_and_every_trial_is_told(name: str, budget: int
     assert study.trials[chosen].value is not None
 
 
-@pytest.mark.parametrize("slots", [1, 3])
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("slots", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "halving" else [pytest.mark.slow]) for name in PLANS])
 def test_a_controller_that_dies_before_any_of_its_changes_is_followed_by_one_that_decides_alike(name: str, slots: int) -> None:
     expected, world = new_study(), World(slots=slots)
     undisturbed = control(expected, world, PLANS[name](), budget=9)

@@ -46,12 +46,13 @@ def _relative(status: StudyStatus, path: str) -> str:
 
 
 def _wandb(status: StudyStatus, attempt: AttemptPaths) -> str:
-    """Its page, where it was logged online by a team that is on record; else the folder of the offline run."""
-    environment = _environment(attempt)
+    """Its page, once W&B was told of all of it and the team is on record; else the folder of the offline run."""
+    environment = _environment(attempt) if attempt.trial.told.exists() else {}
     entity, run = environment.get("WANDB_ENTITY"), environment.get("WANDB_RUN_ID")
-    if environment.get("WANDB_MODE") == "online" and entity and run:
+    if entity and run:
         project = environment.get("WANDB_PROJECT") or status.record.name
-        return "/".join([_WANDB, quote(entity, safe=""), quote(project, safe=""), "runs", quote(run, safe="")])
+        site = (os.environ.get("WANDB_BASE_URL") or _WANDB).rstrip("/").replace("://api.", "://")
+        return "/".join([site, quote(entity, safe=""), quote(project, safe=""), "runs", quote(run, safe="")])
     runs = attempt.wandb_runs
     return _relative(status, os.path.relpath(runs[-1], status.paths.root)) if runs else ""
 

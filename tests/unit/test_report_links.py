@@ -10,6 +10,7 @@ from factory import LR, StudyFactory
 from analysis.report.links import Links, links
 from harness import records
 from harness.status import load_study
+from harness.trackers.trial_run import Told
 from harness.types import AttemptSpec
 
 
@@ -43,9 +44,14 @@ def test_an_offline_run_is_its_folder(study: StudyFactory) -> None:
     assert of_only_trial(study).wandb == "../trial-0000/attempt-0/wandb/offline-run-20261126_101112-kl-and-lr-0000"
 
 
-def test_an_online_run_of_a_known_team_is_its_page(study: StudyFactory) -> None:
-    logged(study, WANDB_MODE="online", WANDB_ENTITY="my team", WANDB_RUN_ID="kl-and-lr-0000")
+def test_a_run_that_wandb_was_told_of_is_its_page(study: StudyFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
+    logged(study, WANDB_MODE="offline", WANDB_ENTITY="my team", WANDB_RUN_ID="kl-and-lr-0000")
+    assert of_only_trial(study).wandb == ""
+    records.write(study.paths.trial(0).told, Told(run_id="kl-and-lr-0000", rows=30, told_at=1.0))
     assert of_only_trial(study).wandb == "https://wandb.ai/my%20team/kl-and-lr/runs/kl-and-lr-0000"
+    monkeypatch.setenv("WANDB_BASE_URL", "https://api.wandb.mine/")
+    assert of_only_trial(study).wandb == "https://wandb.mine/my%20team/kl-and-lr/runs/kl-and-lr-0000"
 
 
 def test_what_is_not_there_has_no_link(study: StudyFactory) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import carriers
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from harness import processes, records
+from harness import records
 from harness.engine import Assignment
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths
 from harness.types import AttemptResult, AttemptSpec, EngineSpec, Limits, Reason, RunState, Slot
@@ -93,7 +94,7 @@ def test_an_engine_serves_its_attempt_and_is_gone_afterwards(launcher: Any, tmp_
     until(lambda: not launcher.is_alive(paths))
     result = records.read(attempt.result, AttemptResult)
     assert (result.state, result.reason, result.steps) == (RunState.SUCCEEDED, Reason.FINISHED, 3)
-    assert processes.descendants(records.read(paths.command, EngineSpec).engine) == []
+    assert carriers(records.read(paths.command, EngineSpec).engine) == []
     assert not (tmp_path / "scratch").exists()
 
 

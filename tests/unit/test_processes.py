@@ -70,6 +70,8 @@ cookie, program, names = sys.argv[1], sys.argv[2], sys.argv[3].split(",")
 root = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, processes.COOKIE: cookie}, start_new_session=True)
 while not all((Path(os.environ["PIDS"]) / name).exists() for name in names):
     time.sleep(0.02)
+if sys.argv[5] == "ended":
+    os.waitid(os.P_PID, root.pid, os.WEXITED | os.WNOWAIT)
 rungs = []
 killed = processes.end_tree(cookie, root.pid, term_grace_s=float(sys.argv[4]), log=lambda name, **data: rungs.append([name, data["pids"]]))
 print(json.dumps({"killed": killed, "rungs": rungs, "exit": root.wait(), "left": [p.pid for p in processes.descendants(cookie)]}))
@@ -93,8 +95,8 @@ def cookie(tmp_path: Path) -> Iterator[str]:
         process.kill()
 
 
-def end(program: str, names: str, cookie: str, pids: Path, *, term_grace_s: float) -> Ended:
-    argv = [sys.executable, "-c", WARDEN, cookie, PRELUDE + program, names, str(term_grace_s)]
+def end(program: str, names: str, cookie: str, pids: Path, *, term_grace_s: float, when: str = "ready") -> Ended:
+    argv = [sys.executable, "-c", WARDEN, cookie, PRELUDE + program, names, str(term_grace_s), when]
     done = subprocess.run(argv, env={**os.environ, "PIDS": str(pids)}, capture_output=True, text=True, check=True)
     told = json.loads(done.stdout)
     return Ended(killed=told["killed"], rungs=[(name, pids) for name, pids in told["rungs"]], exit=told["exit"], left=told["left"])
@@ -136,7 +138,7 @@ def test_without_a_grace_everybody_is_killed_at_once(cookie: str, tmp_path: Path
 
 
 def test_a_tree_that_has_ended_has_no_rungs(cookie: str, tmp_path: Path) -> None:
-    ended = end("here('root'); raise SystemExit(3)", "root", cookie, tmp_path, term_grace_s=30.0)
+    ended = end("here('root'); raise SystemExit(3)", "root", cookie, tmp_path, term_grace_s=30.0, when="ended")
     assert (ended.killed, ended.exit, ended.left) == (0, 3, [])
 
 

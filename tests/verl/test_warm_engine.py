@@ -139,14 +139,14 @@ def test_an_attempt_that_trained_to_its_end_says_so(warm):
     result = warm.first.result()
     assert (result.state, result.reason, result.steps) == (RunState.SUCCEEDED, Reason.FINISHED, 4)
     assert [name for name in warm.first.events() if name in ("accepted", "rollout", "training")] == ["accepted", "rollout", "training"]
-    assert b"succeeded" in warm.first.wandb_bytes().lower()
+    assert b"COMPLETE" in warm.first.wandb_bytes()
     assert "Traceback" not in warm.rig.log()[: warm.broken.event("given_slot").data["log_offset"]]
 
 
 def test_every_attempt_has_a_run_of_its_own(warm):
     for attempt in (warm.first, warm.stopped, warm.again, warm.other):
         assert len(attempt.paths.wandb_runs) == 1
-    assert all(word in warm.stopped.wandb_bytes() for word in (b"pruned", b"STOPPED"))
+    assert all(word in warm.stopped.wandb_bytes() for word in (b"pruned", b"PRUNED"))
     assert b"pruned" not in warm.again.wandb_bytes()
 
 

@@ -107,6 +107,7 @@ def test_an_uploader_that_dies_costs_no_row_and_doubles_none(server: WandbServer
         assert_whole(server, trial)
 
 
+@pytest.mark.slow
 def test_an_online_study_streams_while_it_trains_and_ends_whole(server: WandbServer, tmp_path: Path) -> None:
     study = study_of(tmp_path)
     launch = start("verl-sweep", "-m", "experiment=drill", *MANY_STEPS, "hydra.sweeper.n_trials=1", *ONLINE, cwd=tmp_path)

@@ -113,6 +113,7 @@ def test_a_study_goes_on_without_the_gpu_that_does_not_come_back(driver: Driver,
     assert left_alive(study) == []
 
 
+@pytest.mark.slow
 def test_a_study_whose_last_gpu_does_not_come_back_ends_and_can_go_on(driver: Driver, tmp_path: Path) -> None:
     controller = commands.start("verl-sweep", *STUDY, *ONE_EACH, "resources.slots=1", "hydra.sweeper.n_trials=2", cwd=tmp_path)
     study = StudyPaths(tmp_path / "outputs" / "leaky")

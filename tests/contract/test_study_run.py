@@ -142,6 +142,7 @@ def test_importance_finds_the_knob_that_matters_and_waits_for_enough_trials(tmp_
 # --- the run -----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_offline_run_is_whole_after_its_writer_was_killed_and_another_began(tmp_path: Path) -> None:
     study = StudyFactory(tmp_path, n_trials=3)
     study.controller()
@@ -164,6 +165,7 @@ def test_an_offline_run_is_whole_after_its_writer_was_killed_and_another_began(t
     assert [link.resolve() for link in study.paths.wandb.iterdir()] == [one.resolve() for one in study.paths.own_run.wandb_runs]
 
 
+@pytest.mark.slow
 def test_an_online_run_is_told_while_the_study_goes_on_and_no_row_comes_twice(server: WandbServer, tmp_path: Path) -> None:
     study = StudyFactory(tmp_path, n_trials=3)
     study.controller()

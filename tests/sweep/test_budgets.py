@@ -40,6 +40,7 @@ def test_a_study_ends_when_its_gpu_hours_are_spent_and_goes_on_with_more(tmp_pat
     assert len(results(study)) > first
 
 
+@pytest.mark.slow
 def test_a_launch_whose_time_is_over_stops_with_checkpoints_and_the_next_one_goes_on(tmp_path: Path) -> None:
     ran = commands.drill(tmp_path, *LONG, "budget.wall_hours=0.001", quick=False)
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -83,6 +83,7 @@ def assert_goes_on(folder: Path, slots: int, moments: Sequence[float], undisturb
     return killed
 
 
+@pytest.mark.slow
 def test_two_slots_find_what_one_finds(undisturbed: dict[int, tuple[dict[str, Any], float]]) -> None:
     """Else equality would say little."""
     one, two = undisturbed[1][0], undisturbed[2][0]

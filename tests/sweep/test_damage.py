@@ -80,6 +80,7 @@ def test_a_damaged_record_is_named_with_the_cure_and_once_it_is_restored_the_stu
     assert [(result.state.value, result.attempts) for result in results(study).values()] == [("COMPLETE", 2)] * 2 + [("COMPLETE", 1)]
 
 
+@pytest.mark.slow
 def test_the_cures_are_true(tmp_path: Path) -> None:
     """A trial's folder that was removed, and an engine's: their trials run again, under the same number with the same point."""
     study = dead_amid(tmp_path)

@@ -37,6 +37,7 @@ def test_the_loop_stays_small_and_costs_a_trial_little_beyond_optuna(trials: int
     assert len(set(loop.descriptors)) == 1
 
 
+@pytest.mark.slow
 def test_a_supervisor_that_waits_costs_next_to_nothing(tmp_path: Path) -> None:
     """However many other processes the host has: it never lists them in order to wait."""
     slow = ("drill.startup_s=0", "drill.step_s=30", "steps=30", "limits.stop_grace_s=1", "hydra.sweeper.n_trials=1", "study.name=idle")

@@ -114,6 +114,7 @@ def test_the_cost_is_shown_in_full_runs_and_is_what_was_asked_for(undisturbed: t
     assert ": paused until it is among the best that have come so far" in said
 
 
+@pytest.mark.slow
 def test_a_controller_that_is_killed_while_trials_are_paused_is_followed_by_one_that_goes_on(tmp_path: Path) -> None:
     study = StudyPaths(tmp_path / "outputs" / "paused")
     for pauses in (2, 4):
@@ -154,6 +155,7 @@ def test_where_checkpoints_have_no_room_paused_trials_are_given_up(tmp_path: Pat
     assert all(result.attempts == 1 for result in results(study).values())
 
 
+@pytest.mark.slow
 def test_without_pauses_no_checkpoint_is_made(tmp_path: Path) -> None:
     same = [option for option in STUDY[1:] if not option.startswith("hydra/sweeper/plan=")]
     ran = drill(tmp_path, *same, "hydra/sweeper/plan=halving_stop", FAST, quick=False)

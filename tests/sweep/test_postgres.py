@@ -188,6 +188,7 @@ def test_a_second_controller_is_refused_while_the_first_lives(server: Server, tm
 DRILL = ("-m", "experiment=drill")
 
 
+@pytest.mark.slow
 def test_a_database_that_cannot_be_opened_is_refused_in_a_sentence(
     server: Server,
     refused: Refused,  # noqa: F811
@@ -246,6 +247,7 @@ def files_with(secret: str, folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_a_password_that_was_typed_is_nowhere_and_resume_says_what_to_set(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

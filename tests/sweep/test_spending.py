@@ -44,6 +44,7 @@ def test_what_a_trial_had_used_at_each_report_is_in_the_storage_and_longer_answe
     assert reached[32] <= 7 < 45 <= reached[4], "eight times the tokens a step"
 
 
+@pytest.mark.slow
 def test_gpu_seconds_go_on_where_a_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     rungs = ("hydra.sweeper.pruner.resource=gpu_seconds", "hydra.sweeper.pruner.min_resource=1000000", "hydra.sweeper.n_trials=1")
     long = (*ASHA, *rungs, "steps=600", "resources.slots=1", "drill.startup_s=0")

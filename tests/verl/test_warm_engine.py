@@ -90,6 +90,7 @@ def test_the_last_of_an_engine_equals_its_first_bit_by_bit(warm):
     assert warm.last.equals(warm.first)
 
 
+@pytest.mark.slow
 def test_it_equals_one_of_an_engine_that_has_trained_nothing(warm, assets, tmp_path):
     cold = Rig(tmp_path, assets)
     attempt = cold.train(*Z)

@@ -11,10 +11,7 @@ A file that it does not name is a configuration of its own. One that ends before
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,14 +22,14 @@ import msgspec
 import yaml
 
 from harness import records
+from harness.command import configuration_id
 from harness.errors import ConfigError, NonFiniteMetric
 from harness.metrics import MetricReader
 from harness.objective import Curve
-from harness.paths import StudyPaths
+from harness.paths import STUDY_NAME, StudyPaths
 from harness.types import MetricPoint, Objective, Params, Reason, Slot, StudyRecord, TrialResult, TrialSpec, TrialState
 
 SIDECAR = "runs.yaml"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # as of every study
 _SECONDS = ("timing_s/step", "timing_s/testing")
 
 
@@ -51,7 +48,7 @@ class _Run:
 
 def take_in(folder: Path, to: StudyPaths) -> int:
     """How many runs the new study has. Raises ConfigError, and then nothing was written."""
-    if not _NAME.fullmatch(to.name):
+    if not STUDY_NAME.fullmatch(to.name):
         raise ConfigError(f"--name: expected up to 64 letters, digits, '.', '_' or '-', got {to.name!r}")
     if to.root.exists():
         raise ConfigError(f"{to.root} is there already; --name says what the study is to be called")
@@ -137,7 +134,7 @@ def _write(study: StudyPaths, number: int, run: _Run, *, total: int) -> None:
     spec = TrialSpec(
         study=study.name,
         number=number,
-        configuration=hashlib.sha256(json.dumps(run.params, sort_keys=True, default=str).encode()).hexdigest()[:8],
+        configuration=configuration_id(run.params),
         params=run.params,
         overrides=(),
         seed=run.seed,

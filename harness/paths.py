@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TRIAL = re.compile(r"trial-(\d{4,})")
 _ATTEMPT = re.compile(r"attempt-(\d+)")
 _ENGINE = re.compile(r"engine-(\d+)")

@@ -16,12 +16,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.errors import ConfigError
+from harness.paths import STUDY_NAME
 from harness.types import Direction, GuardSettings, Limits, Objective, Reduction
 from sweeps import verl_tree
 from sweeps.budget import Budget, read_budget
 from sweeps.guard_config import read_guards
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VERL = "verl"  # the runner
 _DRILL = "drill"  # the stand-in trainer's own key, which verl's tree does not have
 _SERVERS = ("vllm", "sglang", "trtllm")
@@ -261,7 +261,7 @@ def _preload(value: object, config: DictConfig) -> bool:
 def _study_name(name: object) -> str | None:
     if name is None:
         return None
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not STUDY_NAME.fullmatch(name):
         raise ConfigError(f"study.name: expected up to 64 letters, digits, '.', '_' or '-', got {name!r}")
     return name
 

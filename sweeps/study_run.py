@@ -185,6 +185,4 @@ def main(word: str, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    status = main(sys.argv[1], Path(sys.argv[2]))
-    sys.stdout.flush()
-    os._exit(status)  # wandb's own ending waits for its service
+    companion.leave(main(sys.argv[1], Path(sys.argv[2])))

@@ -27,7 +27,7 @@ from harness import processes, records
 from harness.attempt_watch import AttemptWatch
 from harness.errors import TrackerError, TrackerUnreachable
 from harness.paths import AttemptPaths, EnginePaths, StudyPaths, TrialPaths
-from harness.trackers import offline_runs
+from harness.trackers import companion, offline_runs
 from harness.trackers.trial_run import RowReader, Told, end_of, identity_of, rest_of, rows_of
 from harness.types import AttemptResult, EngineSpec, Lease, Limits, Reason, Slot, StopRequest
 
@@ -217,6 +217,4 @@ def main(word: str, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    status = main(sys.argv[1], Path(sys.argv[2]))
-    sys.stdout.flush()
-    os._exit(status)  # wandb's own ending waits for its service
+    companion.leave(main(sys.argv[1], Path(sys.argv[2])))

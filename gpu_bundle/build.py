@@ -1,6 +1,6 @@
 """`make gpu-bundle`: packs what a GPU host without a network lacks into parts; resolves and unpacks packages, and installs none.
 
-The set is this project's extras `gpu` and `test`, without what overrides.txt takes out, in the versions of constraints.txt where that
+The set is this project's extras `gpu`, `report` and `test`, without what overrides.txt takes out, in the versions of constraints.txt where that
 names any, less what host.txt says is there.
 """
 
@@ -25,6 +25,7 @@ from gpu_bundle.parts import Part, PartWriter
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
 PYTHON = "3.12"
+EXTRAS = ("gpu", "report", "test")
 GLIBC = "x86_64-manylinux_2_35"  # the newest that a wheel of the set asks for
 CUDA_LIBRARIES = "vllm/_*C_stable_libtorch.abi3.so"
 WITH_SYMBOLS = ("xgrammar/*.so", "wandb/bin/wandb-core")  # half of each is of use to a debugger only
@@ -56,7 +57,7 @@ def main() -> None:
 def resolve() -> list[str]:
     """Pins of the whole set, torch and CUDA included: metadata is read, and no package is downloaded that is on the host."""
     command = ("pip", "compile", "-q", "--no-header", "--no-annotate", "--python-version", PYTHON, "--python-platform", GLIBC)
-    extras = ("--extra", "gpu", "--extra", "test", str(PROJECT / "pyproject.toml"))
+    extras = (*(word for extra in EXTRAS for word in ("--extra", extra)), str(PROJECT / "pyproject.toml"))
     files = ("--override", str(HERE / "overrides.txt"), "--constraint", str(HERE / "constraints.txt"))
     return pins(_uv(*command, *extras, *files))
 

@@ -11,6 +11,7 @@ import shutil
 import string
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -73,14 +74,19 @@ def characters(size: int) -> PreTrainedTokenizerFast:
 
 
 def weights(config: PanguEmbeddedConfig, seed: int, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor]]:
-    """Normal matrices, normal biases (zeros would hide one that is not loaded), norms of one; a tensor at a time."""
+    """Normal matrices, normal biases (zeros would hide one that is not loaded), norms of one; drawn ahead of whoever takes them."""
     with torch.device("meta"):
         model = PanguEmbeddedForCausalLM(config)
     spread = config.initializer_range
-    for number, (name, empty) in enumerate(model.state_dict().items()):
+
+    def filled(numbered: tuple[int, tuple[str, torch.Tensor]]) -> tuple[str, torch.Tensor]:
+        number, (name, empty) = numbered
         draw = torch.Generator().manual_seed(seed * 1_000_003 + number)
         values = torch.ones(empty.shape) if "norm" in name else torch.randn(empty.shape, generator=draw) * spread
-        yield name, values.to(dtype)
+        return name, values.to(dtype)
+
+    with ThreadPoolExecutor() as pool:  # one generator draws on one core
+        yield from pool.map(filled, enumerate(model.state_dict().items()))
 
 
 def save(folder: Path, tensors: Iterator[tuple[str, torch.Tensor]]) -> None:

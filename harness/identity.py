@@ -54,9 +54,15 @@ def notes(trial: TrialSpec) -> str:
 
 
 def algorithm(tree: Mapping[str, Any]) -> str:
-    """verl's estimator of advantages, or the policy loss that makes it another algorithm."""
+    """By what sets it apart in verl's tree: a policy loss of its own, prompts without a signal replaced, else the estimator of advantages."""
     loss = tree.get("actor_rollout_ref", {}).get("actor", {}).get("policy_loss", {}).get("loss_mode", "vanilla")
-    return str(loss if loss not in (None, "vanilla") else tree.get("algorithm", {}).get("adv_estimator", ""))
+    if loss not in (None, "vanilla"):
+        return str(loss)
+    own = tree.get("algorithm", {})
+    if (own.get("filter_groups") or {}).get("enable"):
+        return "dapo"
+    estimator = str(own.get("adv_estimator", ""))
+    return "ppo" if estimator == "gae" else estimator
 
 
 def policy(tree: Mapping[str, Any]) -> str:

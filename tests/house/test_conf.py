@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-from harness import preflight
+from harness import identity, preflight
 from harness.preflight import Finding, Severity
 from sweeps.config import read_settings, trainer_config
 
@@ -50,6 +50,11 @@ def refusals(config: DictConfig) -> list[Finding]:
 
 # Experiments are opened as a launch does, in test_recipes.py.
 OPTIONS = [option for option in options(CONF) if not option.startswith("experiment=")]
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (CONF / "algorithm").glob("*.yaml")))
+def test_a_trackers_run_is_tagged_with_the_algorithm_that_was_chosen(name: str) -> None:
+    assert identity.algorithm(trainer_config(composed(f"algorithm={name}"))) == name
 
 
 @pytest.mark.parametrize("option", ["verl=ppo_trainer", *OPTIONS])

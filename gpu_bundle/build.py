@@ -1,7 +1,7 @@
 """`make gpu-bundle`: packs what a GPU host without a network lacks into parts; resolves and unpacks packages, and installs none.
 
-The set is this project's extras `gpu`, `report` and `test`, without what overrides.txt takes out, in the versions of constraints.txt where that
-names any, less what host.txt says is there.
+The set is this project's extras `gpu`, `report` and `test`, without what overrides.txt takes out, in the versions of constraints.txt
+where that names any, less what host.txt says is there.
 """
 
 from __future__ import annotations

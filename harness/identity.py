@@ -54,7 +54,7 @@ def notes(trial: TrialSpec) -> str:
 
 
 def algorithm(tree: Mapping[str, Any]) -> str:
-    """By what sets it apart in verl's tree: a policy loss of its own, prompts without a signal replaced, else the estimator of advantages."""
+    """Told apart by a policy loss of its own, by prompts without a signal being replaced, else by the estimator of advantages."""
     loss = tree.get("actor_rollout_ref", {}).get("actor", {}).get("policy_loss", {}).get("loss_mode", "vanilla")
     if loss not in (None, "vanilla"):
         return str(loss)

@@ -11,11 +11,11 @@ import yaml
 from analysis.repro import repro_command
 from harness.paths import AttemptPaths
 from harness.status import StudyStatus
+from harness.trackers import wandb_site
 from harness.trial_status import TrialStatus, read_quietly
 from harness.types import TrialSpec
 
 _HEAD = 8192  # bytes: a spec's fields stand before verl's tree, which has a thousand lines
-_WANDB = "https://wandb.ai"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,9 +50,7 @@ def _wandb(status: StudyStatus, attempt: AttemptPaths) -> str:
     environment = _environment(attempt) if attempt.trial.told.exists() else {}
     entity, run = environment.get("WANDB_ENTITY"), environment.get("WANDB_RUN_ID")
     if entity and run:
-        project = environment.get("WANDB_PROJECT") or status.record.name
-        site = (os.environ.get("WANDB_BASE_URL") or _WANDB).rstrip("/").replace("://api.", "://")
-        return "/".join([site, quote(entity, safe=""), quote(project, safe=""), "runs", quote(run, safe="")])
+        return wandb_site.run_page(entity, environment.get("WANDB_PROJECT") or status.record.name, run)
     runs = attempt.wandb_runs
     return _relative(status, os.path.relpath(runs[-1], status.paths.root)) if runs else ""
 

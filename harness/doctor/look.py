@@ -22,6 +22,7 @@ from harness.doctor.host import PORTS_OF_AN_ENGINE
 from harness.doctor.nouns import Disk, Driver, Facts, Gpu, Needs, Requirement, TorchCuda, Whence
 from harness.errors import HarnessError
 from harness.launchers.program import run_program
+from harness.trackers import wandb_site
 from harness.types import Slot
 
 _OWN = "verl-sweep"
@@ -198,8 +199,8 @@ def _wandb_key(environment: Mapping[str, str]) -> bool:
     """In the environment, or where `wandb login` leaves it."""
     if environment.get("WANDB_API_KEY"):
         return True
-    host = urlsplit(environment.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
     try:
-        return netrc.netrc(environment.get("NETRC")).authenticators(host) is not None
+        left = netrc.netrc(environment.get("NETRC"))
+        return any(left.authenticators(host) for host in wandb_site.hosts(wandb_site.server(environment, Path.home())))
     except (OSError, netrc.NetrcParseError):
         return False

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from harness import identity, records
 from harness.errors import ConfigError
 from harness.paths import AttemptPaths, StudyPaths, TrialPaths
-from harness.trackers import companion, offline_runs
+from harness.trackers import companion, offline_runs, wandb_site
 from harness.trackers.study_run import StudyRun, identity_of
 from harness.trackers.sweep_page import SweepPage
 from harness.types import StudyRecord, TrialSpec
@@ -33,7 +33,7 @@ class WandbTracker:
     entity: str | None
     tags: Sequence[str]
     study_run: bool  # the study has a run of its own beside those of its trials
-    site: str  # of W&B's pages
+    site: str | None  # of W&B's pages; None: that of the server that its client speaks to
     sweep_page: bool  # trials are shown on the page of a W&B sweep, too
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class WandbTracker:
         """Known where the entity is; of an offline run, where it will be."""
         if not self.entity or self.mode == "disabled":
             return None
-        return f"{self.site.rstrip('/').replace('://api.', '://')}/{self.entity}/{project}/runs/{run_id}"  # W&B's server has two names
+        return wandb_site.run_page(self.entity, project, run_id, site=self.site)
 
     def run_of_study(self, record: StudyRecord) -> StudyRun | None:
         if not self.study_run or self.mode == "disabled":

@@ -50,7 +50,7 @@ def test_an_unknown_mode_is_refused_by_name() -> None:
         wandb_tracker("on")
 
 
-@pytest.mark.parametrize("site", ["https://wandb.test", "https://api.wandb.test/"])
+@pytest.mark.parametrize("site", ["https://wandb.test", "https://wandb.test/"])
 def test_a_run_has_a_page_where_its_entity_is_known(site: str) -> None:
     tracker = replace(wandb_tracker(entity="team"), site=site)
     assert tracker.page("gsm8k", "gsm8k-abc-0007") == "https://wandb.test/team/gsm8k/runs/gsm8k-abc-0007"

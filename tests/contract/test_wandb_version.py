@@ -8,12 +8,16 @@ import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from packaging.requirements import Requirement
+from wandb.sdk.lib import urls
+from wandb.util import api_to_app_url
 from wandb_server import WandbServer
 
 from harness.paths import AttemptPaths
+from harness.trackers import wandb_site
 
 ROOT = Path(__file__).parents[2]
 CLIENT, WANDB = ROOT / "tests" / "wandb_client.py", Path(sys.executable).with_name("wandb")
@@ -44,3 +48,29 @@ def test_an_offline_run_is_one_log_in_a_folder_of_its_own_and_a_marker_keeps_it_
     with WandbServer() as server:
         done = subprocess.run([WANDB, "sync", run.parent], cwd=run, env=os.environ | server.environment, check=True, timeout=120)
         assert (done.returncode, server.store.runs) == (0, {})
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        "https://api.forge.coreweave.com",
+        "https://api.wandb.ai",
+        "https://api.qa.wandb.ai",
+        "https://api.wandb.test",
+        "https://api.wandb.example",
+        "https://api.training.example",
+        "https://wandb.example:8080/",
+        "http://127.0.0.1:8080",
+    ],
+)
+def test_pages_are_where_the_client_has_them(server: str) -> None:
+    assert wandb_site.pages(server) == api_to_app_url(server).rstrip("/")
+
+
+def test_runs_go_where_the_client_sends_them(tmp_path: Path) -> None:
+    assert urls.DEFAULT_BASE_URL == wandb_site.SERVER == wandb_site.server({}, tmp_path)
+    assert wandb_site.hosts(wandb_site.SERVER) == ("api.forge.coreweave.com", urlsplit(urls.forge_upstream_url(wandb_site.SERVER)).netloc)
+    assert wandb_site.server({"WANDB_BASE_URL": "https://wandb.example"}, tmp_path) == "https://wandb.example"
+    (tmp_path / ".config" / "wandb").mkdir(parents=True)
+    (tmp_path / ".config" / "wandb" / "settings").write_text("[default]\nbase_url = https://team.example\n")
+    assert wandb_site.server({}, tmp_path) == "https://team.example"

@@ -49,7 +49,7 @@ def test_a_run_that_wandb_was_told_of_is_its_page(study: StudyFactory, monkeypat
     logged(study, WANDB_MODE="offline", WANDB_ENTITY="my team", WANDB_RUN_ID="kl-and-lr-0000")
     assert of_only_trial(study).wandb == ""
     records.write(study.paths.trial(0).told, Told(run_id="kl-and-lr-0000", rows=30, told_at=1.0))
-    assert of_only_trial(study).wandb == "https://wandb.ai/my%20team/kl-and-lr/runs/kl-and-lr-0000"
+    assert of_only_trial(study).wandb == "https://forge.coreweave.com/wandb/my%20team/kl-and-lr/runs/kl-and-lr-0000"
     monkeypatch.setenv("WANDB_BASE_URL", "https://api.wandb.mine/")
     assert of_only_trial(study).wandb == "https://wandb.mine/my%20team/kl-and-lr/runs/kl-and-lr-0000"
 

@@ -12,6 +12,7 @@ _MARK = "harness/"  # of the keys of ours among verl's
 VALUE = f"{_MARK}value"  # the objective's number, in the summary of a trial that has one
 _TAG_LENGTH = 64  # W&B takes no longer one
 _FAILED, _SIGNAL = 1, 128  # exit statuses, as a shell has them
+_TOLD = ("study", "trial", "configuration", "seed", "role", "objective")  # flat keys that are no knobs
 
 
 def tags(trial: TrialSpec, tree: Mapping[str, Any]) -> tuple[str, ...]:
@@ -45,6 +46,22 @@ def configuration(trial: TrialSpec, objectives: Sequence[Objective]) -> dict[str
         "objective": ", ".join(goals),
     }
     return {**{flat(name): value for name, value in trial.params.items()}, **told}
+
+
+def is_ours(config: Mapping[str, Any]) -> bool:
+    """Whether a run's configuration in a tracker is that of a trial."""
+    return all(name in config for name in _TOLD)
+
+
+def point(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The trial's params, read back from its run's configuration: verl's tree has sections only at its root."""
+    found = {name.replace("/", "."): value for name, value in config.items() if name not in _TOLD and not isinstance(value, Mapping)}
+    return dict(sorted(found.items()))  # trackers keep no order
+
+
+def tree(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What is verl's of it."""
+    return {name: value for name, value in config.items() if isinstance(value, Mapping)} if is_ours(config) else dict(config)
 
 
 def notes(trial: TrialSpec) -> str:
@@ -97,6 +114,21 @@ def summary(state: TrialState, reason: Reason, message: str, result: TrialResult
         told |= {"value": result.values[0]} if result.values else {}
         told |= {"failure": result.failure.value} if result.failure else {}
     return {_MARK + name: value for name, value in told.items()}
+
+
+def read_end(told: Mapping[str, Any]) -> tuple[TrialState, Reason, str] | None:
+    """State, reason and message, read back from a run's summary; None where the trial has not ended, or none of ours wrote it."""
+    try:
+        state, reason = TrialState(told[f"{_MARK}state"]), Reason(told[f"{_MARK}reason"])
+    except (KeyError, ValueError):
+        return None
+    return (state, reason, str(told.get(f"{_MARK}message", ""))) if state.ended else None
+
+
+def read_seconds(told: Mapping[str, Any], name: str) -> float | None:
+    """`seconds` or `gpu_seconds`, read back from a run's summary."""
+    value = told.get(f"{_MARK}{name}")
+    return float(value) if isinstance(value, int | float) else None
 
 
 def flat(name: str) -> str:

@@ -20,10 +20,13 @@ def start(module: str, *arguments: str, log: Path) -> None:
         _started.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True))
 
 
-def lines(module: str, *arguments: str) -> Iterator[str]:
-    """What it prints, line by line, until it ends; what it complains of goes where ours goes. It is ended when nobody listens any more."""
-    argv = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+def lines(module: str, *arguments: str, quiet: bool = False) -> Iterator[str]:
+    """What it prints, line by line, until it ends; it is ended when nobody listens any more.
+
+    What it complains of goes where ours goes, or nowhere where it is to be `quiet`.
+    """
+    argv, complaints = [sys.executable, "-m", module, *arguments], subprocess.DEVNULL if quiet else None
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True) as process:
         assert process.stdout is not None
         try:
             yield from process.stdout

@@ -58,9 +58,9 @@ class Told:
 
 
 def identity_of(trial: TrialPaths) -> Identity | None:
-    """None for a trial that was never given to an engine: it has no run."""
+    """None for a trial that was never given to an engine, or that ran without this harness: it has no run of ours."""
     spec, attempt = records.read_if_there(trial.spec, TrialSpec), last_spec(trial)
-    if spec is None or attempt is None:
+    if spec is None or attempt is None or not attempt.run_id:
         return None
     study = records.read(StudyPaths(trial.root.parent).record, StudyRecord)
     asked = attempt.environment.get("WANDB_TAGS", "").split(",")  # the user's own among them

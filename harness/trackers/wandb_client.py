@@ -10,7 +10,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import wandb
 
 from harness import identity
 from harness.errors import TrackerError, TrackerUnreachable
+from harness.trackers.past_runs import AskedRuns, PastRun, moment, verl_line
 from harness.trackers.trial_run import End, Identity
 from harness.types import Slot
 
@@ -65,6 +66,17 @@ class Account:
         except Exception as error:  # the client's own have no common root
             raise TrackerError(f"W&B takes no sweep: {' '.join(str(error).split())}") from error
 
+    def past_runs(self, asked: AskedRuns) -> Iterator[bytes | PastRun]:
+        """Of each run, the oldest first, every row of its history as verl's line, and then itself. Raises TrackerError."""
+        wanted = {name: value for name, value in (("group", asked.group), ("tags", asked.tag)) if value}
+        try:
+            for run in self._api.runs(f"{asked.entity}/{asked.project}", filters=wanted, order="+created_at", lazy=False):
+                rows = run.scan_history(use_cache=False)  # all of them, where `history` would give a sample
+                yield from (line for row in rows if (line := verl_line(row)) is not None)
+                yield _past(asked, run)
+        except Exception as error:  # the client's own have no common root
+            raise TrackerError(f"W&B does not give the runs of {asked.entity}/{asked.project}: {' '.join(str(error).split())}") from error
+
     def is_stopped(self, run: wandb.Run) -> bool:
         """Whether somebody wants the run to stop; False where the server does not say, for the client asks too, in its own way."""
         variables = {"entity": run.entity, "project": run.project, "run": run.id}
@@ -94,6 +106,21 @@ class Account:
             if time.monotonic() > deadline:
                 raise TrackerError(f"W&B has {path} up to step {step}, {state}; expected step {last_step} of a run that has ended")
             time.sleep(1.0)
+
+
+def _past(asked: AskedRuns, run: Any) -> PastRun:
+    return PastRun(
+        id=run.id,
+        name=run.name or run.id,
+        entity=asked.entity,
+        project=asked.project,
+        group=run.group or "",
+        tags=tuple(run.tags or ()),
+        config=dict(run.config),
+        summary=dict(run.summary_metrics or {}),
+        state=run.state,
+        began_at=moment(run.created_at or ""),
+    )
 
 
 def begin(who: Identity, folder: Path, *, online: bool, beside: Slot | None = None, stop: Callable[[], None] | None = None) -> wandb.Run:

@@ -26,10 +26,18 @@ def parser() -> argparse.ArgumentParser:
         "--outputs", type=Path, default=argparse.SUPPRESS, metavar="DIR", help="where studies are (VERL_SWEEP_OUTPUTS, else outputs)"
     )
     main = _Parser(prog="verl-study", description="Looks at the studies of verl-sweep, running or ended.", parents=[outputs])
+    elsewhere = _Parser(add_help=False)
+    elsewhere.add_argument(
+        "--objective", dest="metric", metavar="METRIC", help="of runs of other making; a pattern may be (val-core/*/acc/mean@1)"
+    )
+    elsewhere.add_argument("--reduction", choices=("last", "best", "mean_last", "area"), help="how its curve becomes a number (last)")
+    elsewhere.add_argument("--direction", choices=("maximize", "minimize"), help="another one than the objective has")
+    elsewhere.add_argument("--group", default="", help="of W&B's runs only those of this group")
+    elsewhere.add_argument("--tag", default="", help="of W&B's runs only those with this tag")
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
-    def command(name: str, words: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.", parents=[outputs])
+    def command(name: str, words: str, *more: _Parser) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.", parents=[outputs, *more])
 
     listing = command("list", "every study, the newest first")
     listing.add_argument("--json", action="store_true")
@@ -83,22 +91,21 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--pdf", action="store_true", help="the page on paper, too (needs a browser)")
     report.add_argument("--no-browser", action="store_true", help="opens none; without a display, or over ssh, none is opened anyway")
 
-    replay = command("replay", "judges sampler, pruner and plan on recorded runs: how good what they pick is, at which cost")
-    replay.add_argument("recorded", help="a folder of curves (*.npz) or of verl's metrics (*.jsonl), or a past study by name or folder")
+    replay = command("replay", "judges sampler, pruner and plan on recorded runs: how good what they pick is, at which cost", elsewhere)
+    replay.add_argument("recorded", help="a folder of curves (*.npz), a past study by name or folder, or what import takes")
     replay.add_argument("--policy", default="default", metavar="NAMES", help="presets, .yaml files, experiment=NAME; with commas (default)")
     replay.add_argument("--runs", type=_positive, required=True, metavar="B", help="what a study may spend, in full trainings")
     replay.add_argument("--repeat", type=_count, default=20, metavar="N", help="studies of each task (20)")
     replay.add_argument("--seed", type=int, default=0, metavar="N", help="the same one gives the same studies (0)")
     replay.add_argument("--slots", type=_count, default=1, metavar="N", help="trials at the same time (1)")
-    replay.add_argument("--direction", choices=("maximize", "minimize"), help="another one than the recorded objective has")
     replay.add_argument("--json", action="store_true")
     pages = command("wandb", "creates or updates a study's workspace and report at W&B and prints where they are")
     pages.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
     pages.add_argument("--entity", help="whose they are, where it is not the one that the trials' runs went to")
     pages.add_argument("--dry-run", action="store_true", help="writes what would be sent into the study's folder; needs no key")
-    runs = command("import", "makes a study of verl runs that this harness did not start: a folder of metric files and runs.yaml")
-    runs.add_argument("folder", type=Path)
-    runs.add_argument("--name", help="of the study; the folder's own where there is none")
+    runs = command("import", "makes a study of verl runs that this harness did not start", elsewhere)
+    runs.add_argument("source", help="a folder of verl's metrics (*.jsonl), a folder of W&B's runs, or wandb://ENTITY/PROJECT")
+    runs.add_argument("--name", help="of the study; the folder's or the project's own where there is none")
 
     both = command("compare", "two studies side by side: which is better, how surely, and what else was different")
     both.add_argument("first")
@@ -152,7 +159,7 @@ def run(options: argparse.Namespace) -> int:
             case "export":
                 commands.export(outputs, options.recipe, options.trial)
             case "import":
-                commands.take_in(outputs, options.folder, options.name)
+                commands.take_in(outputs, options)
             case "compare":
                 commands.compare(outputs, options.first, options.second, as_json=options.json)
             case "sync":

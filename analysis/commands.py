@@ -251,10 +251,20 @@ def _ask(path: Path, *, grace_s: float, what: str) -> None:
 def resume(outputs: Path, name: str) -> NoReturn:
     """Becomes the command that began the study."""
     study = find_study(outputs, name)
-    record = records.read(study.record, StudyRecord)
+    record = _launched(study)
     own = ("study.name=", "paths.outputs=")
     arguments = [word for word in record.command if not word.startswith(own)]
     _become("sweeps.app", *arguments, f"study.name={study.name}", f"paths.outputs={study.root.parent.absolute()}")
+
+
+def _launched(study: StudyPaths) -> StudyRecord:
+    """The record of a study that a command began. Raises ConfigError for one that was made of runs of other making."""
+    record = records.read(study.record, StudyRecord)
+    if record.made_of:
+        raise ConfigError(
+            f"no command began study {record.name}, it was made of {record.made_of}; verl-sweep takes its knobs by verl's names"
+        )
+    return record
 
 
 def doctor(outputs: Path | None, overrides: Sequence[str], *, as_json: bool) -> NoReturn:
@@ -265,11 +275,12 @@ def doctor(outputs: Path | None, overrides: Sequence[str], *, as_json: bool) -> 
 
 def replay(outputs: Path, options: argparse.Namespace) -> NoReturn:
     """Becomes the program that plays studies on what was recorded."""
-    folder = Path(options.recorded)
-    if not folder.is_dir():
-        folder = find_study(outputs, options.recorded).root
+    source = options.recorded
+    if "://" not in source and not Path(source).is_dir():
+        source = str(find_study(outputs, source).root)
     names = ("policy", "runs", "repeat", "seed", "slots", "direction", "json")
-    _become("sweeps.replay", json.dumps({"folder": str(folder), **{name: getattr(options, name) for name in names}}))
+    wishes = {name: getattr(options, name) for name in ("metric", "reduction", "group", "tag")}
+    _become("sweeps.replay", json.dumps({"source": source, "wishes": wishes, **{name: getattr(options, name) for name in names}}))
 
 
 def _become(module: str, *arguments: str) -> NoReturn:
@@ -286,8 +297,8 @@ def repro(outputs: Path, name: str | None, number: int) -> None:
     from analysis.repro import repro_command
 
     study = find_study(outputs, name)
-    trial = find_trial(study, number)
-    print(repro_command(records.read(study.record, StudyRecord), records.read(trial.spec, TrialSpec)))
+    record, trial = _launched(study), find_trial(study, number)
+    print(repro_command(record, records.read(trial.spec, TrialSpec)))
 
 
 def export(outputs: Path, words: list[str], number: int | None) -> NoReturn:
@@ -299,23 +310,36 @@ def export(outputs: Path, words: list[str], number: int | None) -> NoReturn:
     from analysis.repro import overrides_of
 
     study = find_study(outputs, words[0])
+    record = _launched(study)
     if number is None:
         best = load_study(study, details=False).best
         if best is None:
             raise ConfigError(f"no trial of {study.name} is COMPLETE, so there is no best one; --trial N names another")
         number = best.number
     trial = find_trial(study, number)
-    _become("sweeps.export", *overrides_of(records.read(study.record, StudyRecord), records.read(trial.spec, TrialSpec)), *words[1:])
+    _become("sweeps.export", *overrides_of(record, records.read(trial.spec, TrialSpec)), *words[1:])
 
 
-def take_in(outputs: Path, folder: Path, name: str | None) -> None:
+def take_in(outputs: Path, options: argparse.Namespace) -> None:
     from analysis.runs import take_in as taken
+    from harness.runs.nouns import Wishes
+    from harness.types import Direction, Reduction
 
-    if name is not None and Path(name).name != name:
-        raise ConfigError(f"--name: a study's name is no path, got {name!r}")
-    study = StudyPaths(outputs / (name or folder.resolve().name))
-    count = taken(folder, study)
+    wishes = Wishes(
+        metric=options.metric,
+        direction=Direction(options.direction) if options.direction else None,
+        reduction=Reduction(options.reduction) if options.reduction else None,
+        group=options.group,
+        tag=options.tag,
+    )
+    study, found = taken(options.source, outputs, options.name, wishes)
+    count, knobs = len(found.runs), records.read(study.record, StudyRecord).knobs
     print(f"study {study.name}: {count} run{'s' * (count != 1)}; verl-study report {study.name} reports it")
+    print(f"knobs: {', '.join(knobs) or 'none, for all of them have one configuration'}")
+    if found.left_out:
+        print(f"left out: {found.left_out} without {found.objective.metric}")
+    if found.unreadable:
+        print(f"left out: {found.unreadable} whose log is none of W&B's")
 
 
 def compare(outputs: Path, first: str, second: str, *, as_json: bool) -> None:

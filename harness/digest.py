@@ -117,10 +117,12 @@ def next_commands(status: StudyStatus) -> list[tuple[str, str]]:
     tool = "verl-study" if str(outputs) == "outputs" else f"verl-study --outputs {shlex.quote(str(outputs))}"
     commands = [(f"{tool} watch {name}", "its table" if status.ended else "follow it live")]
     commands.append((f"{tool} show {name}", "this summary again; add a trial's number for that trial"))
-    if status.best is not None:
+    launched = not status.record.made_of
+    if status.best is not None and launched:
         commands.append((f"{tool} repro {status.best.number} --study {name}", "the command that runs the best trial again, alone"))
     commands.append((f"{tool} report {name}", "the whole report, a page and Markdown"))
-    commands.append((f"optuna-dashboard {_storage(status)}", "Optuna's own plots"))
+    if launched:
+        commands.append((f"optuna-dashboard {_storage(status)}", "Optuna's own plots"))
     wandb = _wandb_folder(status)
     if wandb is not None:
         commands.append((f"wandb leet {shlex.quote(os.path.relpath(wandb))}", "W&B's curves in the terminal, offline"))

@@ -36,7 +36,7 @@ def links(status: StudyStatus, trial: TrialStatus) -> Links:
         log=_relative(status, f"{trial.engine}/engine.log") if trial.engine else "",
         metrics=_relative(status, f"{last.trial.root.name}/{last.root.name}/{last.metrics.name}") if last and last.metrics.exists() else "",
         wandb=_wandb(status, last) if last else "",
-        command=repro_command(status.record, spec) if spec else "",
+        command=repro_command(status.record, spec) if spec and not status.record.made_of else "",
     )
 
 

@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from harness.runs.nouns import Wishes
 from harness.terminal import console
 from harness.types import Direction
 from sweeps.app import one_sentence
@@ -26,13 +26,14 @@ from sweeps.replay.verdict import as_data, as_table
 class Asked:
     """The options of `verl-study replay`."""
 
-    folder: str
+    source: str
     policy: str
     runs: float
     repeat: int
     seed: int
     slots: int
     direction: Direction | None
+    wishes: Wishes
     json: bool
 
 
@@ -48,8 +49,8 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def replay(asked: Asked) -> dict[str, dict[str, Any]]:
-    """What came of each policy. Raises ConfigError before the first is played."""
-    tasks = read_tasks(Path(asked.folder))
+    """What came of each policy. Raises ConfigError or TrackerError before the first is played."""
+    tasks = read_tasks(asked.source, asked.wishes)
     if asked.direction is not None:
         tasks = tuple(task.toward(asked.direction) for task in tasks)
     game = Game(runs=asked.runs, slots=asked.slots, seed=asked.seed)

@@ -7,12 +7,12 @@ stopped is left out: nobody knows how it would have ended, and a forecast in its
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from harness import records
 from harness.errors import ConfigError, RecordError
-from harness.objective import Curve
 from harness.paths import StudyPaths, TrialPaths
 from harness.types import Objective, Params, Reason, StudyRecord, TrialResult, TrialSpec, TrialState
 from sweeps.live_trial import curve_of
@@ -56,12 +56,12 @@ def _recorded(trial: TrialPaths, objective: Objective) -> Recorded | None:
     result = _read(trial.result, TrialResult) if trial.result.exists() else None
     if result is None or not (result.state is TrialState.COMPLETE or result.reason is Reason.NON_FINITE):
         return None
-    return whole(curve_of(objective, trial.attempts()), diverged=result.state is not TrialState.COMPLETE)
+    return whole(curve_of(objective, trial.attempts()).values, diverged=result.state is not TrialState.COMPLETE)
 
 
-def whole(curve: Curve, *, diverged: bool) -> Recorded | None:
-    """Without step 0, the untrained model, at which no time has passed; None: not one value."""
-    points = sorted((step, value) for step, value in curve.values.items() if step > 0)
+def whole(values: Mapping[int, float], *, diverged: bool) -> Recorded | None:
+    """Values by step, without step 0, the untrained model, at which no time has passed; None: not one."""
+    points = sorted((step, value) for step, value in values.items() if step > 0)
     if diverged:
         points.append((points[-1][0] + 1 if points else 1, math.nan))
     return tuple(points) or None

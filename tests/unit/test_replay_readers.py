@@ -15,6 +15,7 @@ from factory import METRIC, StudyFactory, drill_curve
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from harness.errors import ConfigError
+from harness.runs.nouns import Wishes
 from harness.types import Direction, Objective, Reason, TrialState
 from sweeps.replay.curves import perf_by_task
 from sweeps.replay.read import read_tasks
@@ -65,7 +66,9 @@ def test_a_file_that_holds_no_curves_is_refused(tmp_path: Path, arrays: dict[str
 
 
 def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"holds no recorded curves \(\*.npz\), no study \(study.yaml\) and no verl metrics"):
+    with pytest.raises(
+        ConfigError, match=r"holds no recorded curves \(\*.npz\), no study \(study.yaml\), no verl metrics .* and no W&B runs"
+    ):
         read_tasks(tmp_path)
     with pytest.raises(ConfigError, match="is no folder"):
         read_tasks(tmp_path / "nowhere")
@@ -139,23 +142,26 @@ def test_a_file_beside_them_says_what_they_are(tmp_path: Path) -> None:
     assert [sum(curve is not None for curve in curves) for curves in task.curves_cs] == [2, 1]
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("runs: [", "is not readable"),
-        ("runs: 3", "expected the mappings objective and runs"),
-        ("objective: {goal: up}", "objective has no goal; it takes metric, direction, reduction, window"),
-        ("objective: {direction: up}", "objective.direction: expected one of maximize, minimize"),
-        ("runs: {a.jsonl: {seed: 1}}", "runs: a.jsonl: expected {params: {...}, seed: 0}"),
-        ("objective: {metric: reward}", "0 configurations that logged reward"),
-    ],
-)
-def test_a_file_beside_them_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, words: str) -> None:
+def test_another_objective_can_be_wished_for(tmp_path: Path) -> None:
     metrics(tmp_path / "a.jsonl", [0.0, 0.1])
-    (tmp_path / "runs.yaml").write_text(text)
-    with pytest.raises(ConfigError) as refused:
+    metrics(tmp_path / "b.jsonl", [0.0, 0.2])
+    (task,) = read_tasks(tmp_path, Wishes(metric="loss"))
+    assert (task.objective.metric, task.truths()) == ("loss", (1.0, 1.0))
+
+
+def test_a_study_and_curves_have_their_own_objective(tmp_path: Path) -> None:
+    study = StudyFactory(tmp_path)
+    study.ended(0)
+    with pytest.raises(ConfigError, match="is a study, which has its own objective: --objective"):
+        read_tasks(study.paths.root, Wishes(metric="loss"))
+    with pytest.raises(ConfigError, match="holds curves, which have no metrics: --objective"):
+        read_tasks(saved(tmp_path, perf_CST=np.zeros((2, 3, 4)), configs="[{}, {}]"), Wishes(tag="old"))
+
+
+def test_one_configuration_is_nothing_to_choose_from(tmp_path: Path) -> None:
+    metrics(tmp_path / "a.jsonl", [0.0, 0.1])
+    with pytest.raises(ConfigError, match=r"1 configuration that logged .* to their end; a replay needs two at least"):
         read_tasks(tmp_path)
-    assert words in str(refused.value)
 
 
 # their space

@@ -321,6 +321,8 @@ def export(outputs: Path, words: list[str], number: int | None) -> NoReturn:
 
 
 def take_in(outputs: Path, options: argparse.Namespace) -> None:
+    from rich.console import Console
+
     from analysis.runs import take_in as taken
     from harness.runs.nouns import Wishes
     from harness.types import Direction, Reduction
@@ -332,7 +334,8 @@ def take_in(outputs: Path, options: argparse.Namespace) -> None:
         group=options.group,
         tag=options.tag,
     )
-    study, found = taken(options.source, outputs, options.name, wishes)
+    with Console(stderr=True).status(f"reading {options.source}"):  # W&B's runs take a second each
+        study, found = taken(options.source, outputs, options.name, wishes)
     count, knobs = len(found.runs), records.read(study.record, StudyRecord).knobs
     print(f"study {study.name}: {count} run{'s' * (count != 1)}; verl-study report {study.name} reports it")
     print(f"knobs: {', '.join(knobs) or 'none, for all of them have one configuration'}")

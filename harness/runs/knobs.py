@@ -18,6 +18,7 @@ import yaml
 from harness import passwords
 from harness.fingerprint import PER_ATTEMPT, leaves
 from harness.nearest import OFTEN_MEANT
+from harness.plain import plain
 from harness.repairs import THROUGHPUT
 from harness.types import Params
 
@@ -83,7 +84,7 @@ _SEEDS = (
 
 def points(configs: Sequence[Mapping[str, Any]]) -> list[Point]:
     """Of each run; a seed is None where no configuration names one."""
-    tables = [{key: _plain(value) for key, value in leaves(config)} for config in configs]
+    tables = [{key: _value(value) for key, value in leaves(config)} for config in configs]
     keys = list(dict.fromkeys(key for table in tables for key in table))
     seed = _seed_key(tables)
     knobs = _knobs(keys, tables)
@@ -122,9 +123,11 @@ def _is_seed(key: str) -> bool:
     return key.rpartition(".")[2].endswith("seed")
 
 
-def _plain(value: Any) -> Any:
-    """A list is a value, too: several data files, say."""
-    return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value)
+def _value(value: Any) -> Any:
+    """As it can be recorded and shown; a list is a value, too: several data files, say."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return passwords.without_passwords(plain(value if isinstance(value, str) else json.dumps(value)))
 
 
 def _whole(value: Any) -> int | None:
@@ -136,11 +139,13 @@ def recordable(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in _without_secrets(config).items() if name != "ray_kwargs"}
 
 
-def _without_secrets(tree: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            found[name] = _without_secrets(value)
-        elif not any(fnmatchcase(f".{name}".lower(), pattern) for pattern in _SECRET):
-            found[name] = passwords.without_passwords(value) if isinstance(value, str) else value
-    return found
+def _without_secrets(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {name: _without_secrets(value) for name, value in node.items() if not _is_secret(name)}
+    if isinstance(node, list):
+        return [_without_secrets(value) for value in node]
+    return passwords.without_passwords(node) if isinstance(node, str) else node
+
+
+def _is_secret(name: str) -> bool:
+    return any(fnmatchcase(f".{name}".lower(), pattern) for pattern in _SECRET)

@@ -46,7 +46,7 @@ def read_sidecar(folder: Path | None) -> Sidecar:
     objective, runs = (said.get("objective", {}), said.get("runs", {})) if isinstance(said, Mapping) else (None, None)
     if not isinstance(objective, Mapping) or not isinstance(runs, Mapping):
         raise ConfigError(f"{path}: expected the mappings objective and runs")
-    return Sidecar(path=path, objective=objective, runs=runs)
+    return Sidecar(path=path, objective=objective, runs={str(name): node for name, node in runs.items()})  # an id may look like a number
 
 
 def objective_of(said: Sidecar, wishes: Wishes) -> Objective:
@@ -70,7 +70,7 @@ def as_said(said: Sidecar, told: Sequence[Told], known: Sequence[str]) -> list[T
     """Each run with what the file says of it. Raises ConfigError, also where it names none of those that are known."""
     missing = [name for name in said.runs if name not in known]
     if missing:
-        close = get_close_matches(str(missing[0]), known, n=1)
+        close = get_close_matches(missing[0], known, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ConfigError(f"{said.path}: runs: there is no {missing[0]}; {hint}there {'are' if len(known) > 1 else 'is'} {_listed(known)}")
     return [_as_said(said, one) for one in told]

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.errors import ConfigError
 from harness.metrics import parse
 from harness.paths import StudyPaths
+from harness.plain import plain
 from harness.runs.nouns import Told, Wishes
 from harness.runs.tracked import as_told, stored, stored_logs
 from harness.trackers.past_runs import AskedRuns, PastRun, by_run, of_project
@@ -33,7 +34,7 @@ class Kept:
     @property
     def keys(self) -> tuple[str, ...]:
         """By which runs.yaml may call it."""
-        return (self.metrics.name,) if self.run is None else (self.run.id, self.run.name)
+        return (self.metrics.name,) if self.run is None else (self.run.id, plain(self.run.name))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

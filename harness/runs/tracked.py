@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import identity
+from harness.plain import plain
 from harness.runs.knobs import Point, points, recordable
 from harness.runs.nouns import End, Ending, Page, Told
 from harness.trackers.past_runs import FAILED, FINISHED, KILLED, RUNNING, PastRun, by_run, on_disk
@@ -61,8 +62,8 @@ def as_told(runs: Sequence[tuple[Path, PastRun]]) -> list[Told]:
 def _told(path: Path, run: PastRun, point: Point, *, ours: bool) -> Told:
     end, ended_at = identity.read_end(run.summary), run.summary.get("_timestamp")
     return Told(
-        name=run.name,
-        keys=(run.id, run.name),
+        name=plain(run.name),
+        keys=(run.id, plain(run.name)),
         metrics=path,
         ended_at=float(ended_at) if isinstance(ended_at, int | float) else run.began_at,
         ending=_ENDINGS.get(run.state, Ending.UNKNOWN),

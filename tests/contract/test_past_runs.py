@@ -171,8 +171,10 @@ def test_a_project_is_read_whole_where_the_servers_history_would_be_a_sample(ser
     assert server.store.unknown == {}
 
 
-def test_runs_at_wandb_are_linked_and_chosen_by_the_server(server: WandbServer, tmp_path: Path) -> None:
+def test_runs_at_wandb_are_linked_and_chosen_by_the_server_and_a_replay_reads_them(server: WandbServer, tmp_path: Path) -> None:
     train(tmp_path / "there", TRAININGS[:3])
+    (task,) = read_tasks("wandb://tests/gsm8k")
+    assert (task.name, task.labels, task.seeds) == ("gsm8k", ("good", "wide"), 2)
     study = imported(tmp_path, "wandb://tests/gsm8k", "--tag", "keep")
     assert [trial.params for trial in study.trials] == [{N: 8}, {N: 16}]
     assert run("verl-study", "sync", "old", cwd=tmp_path).stdout == "old: W&B has every trial that ran\n"
@@ -211,9 +213,3 @@ def test_a_project_that_cannot_be_read_is_one_sentence_and_nothing_is_written(
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (status, "", 1), done.stderr
     assert said in done.stderr
     assert not (tmp_path / "outputs").exists()
-
-
-def test_a_replay_reads_a_project_too(server: WandbServer, tmp_path: Path) -> None:
-    train(tmp_path / "there", TRAININGS[:3])
-    (task,) = read_tasks("wandb://tests/gsm8k")
-    assert (task.name, task.labels) == ("gsm8k", ("good", "wide"))

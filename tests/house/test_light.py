@@ -33,6 +33,7 @@ def loaded(code: str, *arguments: str, cwd: Path) -> set[str]:
         pytest.param(SWEEP, ("--cfg", "job"), id="verl-sweep --cfg job"),
         pytest.param(SWEEP, ("-m", "experiment=drill", "resources.gpus_per_slot=1", "resources.gpus=[]"), id="up to the launch of a study"),
         pytest.param(STUDY, ("--help",), id="verl-study --help"),
+        pytest.param(STUDY, ("import", "wandb://entity"), id="verl-study import"),
         pytest.param("import sys; from sweeps.doctor import main; main(sys.argv[1:])", ("experiment=smollm2_gpu",), id="doctor"),
     ],
 )

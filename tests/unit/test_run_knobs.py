@@ -73,9 +73,14 @@ def test_a_key_that_one_version_of_verl_lacks_is_no_value_there() -> None:
 def test_no_secret_is_recorded() -> None:
     tree = {
         "ray_kwargs": {"ray_init": {"runtime_env": {"env_vars": {"WANDB_API_KEY": "k1"}}}},
-        "reward": {"url": "https://user:k2@host/x", "api_key": "k3", "judge": {"HF_TOKEN": "k4", "max_tokens": 5}},
+        "reward": {"url": "https://user:k2@host/x", "api_key": "k3", "judges": [{"HF_TOKEN": "k4", "max_tokens": 5}]},
         "trainer": {"nnodes": 1},
     }
-    assert recordable(tree) == {"reward": {"url": "https://user@host/x", "judge": {"max_tokens": 5}}, "trainer": {"nnodes": 1}}
-    secrets = [{"reward": {"api_key": "k5"}}, {"reward": {"api_key": "k6"}}]
-    assert points(secrets) == [({}, None), ({}, None)]
+    assert recordable(tree) == {"reward": {"url": "https://user@host/x", "judges": [{"max_tokens": 5}]}, "trainer": {"nnodes": 1}}
+    secrets = [{"reward": {"api_key": f"k{place}", "url": f"https://user:k{place}@host/{place}"}} for place in (5, 6)]
+    assert points(secrets) == [({"reward.url": "https://user@host/5"}, None), ({"reward.url": "https://user@host/6"}, None)]
+
+
+def test_what_a_terminal_would_obey_is_no_value() -> None:
+    configs = [{"reward": {"name": f"\x1b[2J{name}"}} for name in ("a", "b")]
+    assert points(configs) == [({"reward.name": "a"}, None), ({"reward.name": "b"}, None)]

@@ -19,6 +19,8 @@ from harness import records
 from harness.metrics import MetricReader
 from harness.paths import StudyPaths, TrialPaths
 from harness.processes import COOKIE
+from harness.runs import knobs
+from harness.status import load_study
 from harness.types import AttemptResult, AttemptSpec, EngineSpec, MetricPoint, Reason, RunState, TrialResult, TrialSpec, TrialState
 
 pytestmark = [pytest.mark.verl, pytest.mark.timeout(600)]
@@ -110,6 +112,21 @@ def test_every_trial_is_an_offline_run_whose_rows_are_verls(study: StudyPaths) -
         subprocess.run([wandb, "sync", *runs], cwd=study.root, env=environment, check=True, timeout=300)
         for trial in study.trials():
             assert_whole(server.store, trial)
+
+
+def test_its_runs_come_back_from_wandbs_logs_as_the_trials_that_they_were(study: StudyPaths, tmp_path: Path) -> None:
+    done = run("verl-study", "import", str(study.wandb), "--name", "again", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    facts = [
+        {(one.configuration, one.params["lr"], one.seed, one.state, one.reason, one.values, one.steps) for one in load_study(found).trials}
+        for found in (study, StudyPaths(tmp_path / "outputs" / "again"))
+    ]
+    assert facts[0] == facts[1]
+
+
+def test_what_was_swept_is_what_differs_between_the_configurations_that_verl_logs(study: StudyPaths) -> None:
+    configs = [records.read(trial.attempt(0).spec, AttemptSpec).config for trial in study.trials()]
+    assert knobs.points(configs) == [({"actor_rollout_ref.actor.optim.lr": lr(trial)}, 1) for trial in study.trials()]
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def _check(outputs: Path, name: str) -> StudyPaths:
 
 @contextlib.contextmanager
 def _beside(study: StudyPaths) -> Iterator[StudyPaths]:
-    """A folder that becomes the study when all is in it."""
+    """A folder that becomes the study when all is in it; whatever goes wrong before, nothing is left of it."""
     there = study.root.parent.exists()
     draft = study.root.with_name(f".{study.name}.{secrets.token_hex(4)}")
     draft.mkdir(parents=True)
@@ -56,7 +56,8 @@ def _beside(study: StudyPaths) -> Iterator[StudyPaths]:
     except BaseException:
         shutil.rmtree(draft)
         if not there:
-            study.root.parent.rmdir()
+            with contextlib.suppress(OSError):  # somebody else has made a study there meanwhile
+                study.root.parent.rmdir()
         raise
 
 

@@ -2,7 +2,7 @@
 
 A knob is a key whose value differs between the runs, and that changes what is learned. What differs by its nature is none: names,
 places, ports, where and how fast things are computed. Seeds are seeds. verl copies some values to several keys (`rollout.n` to four):
-keys with the same values in every run are one knob.
+keys with the same values in every run are one knob. So are all keys that another version of verl has added.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ _SPEED = (
     *THROUGHPUT,
     "trainer.nnodes",
     "trainer.device",
+    "*nccl_timeout",
     "trainer.ray_wait_register_center_timeout",
     "*n_gpus_per_node",
     "*.nnodes",
@@ -72,7 +73,7 @@ _SPEED = (
     "*use_remove_padding",
     "transfer_queue.*",
 )
-_NO_KNOBS = (*PER_ATTEMPT, *_SECRET, *_PLACES, *_WATCHING, *_SPEED)
+_NO_KNOBS = (*PER_ATTEMPT, *_SECRET, *_PLACES, *_WATCHING, *_SPEED, "*_target_")  # that last is the class that reads a section
 # The first of these that differs is the seed. verl gives the others 42 where nobody set them, and this one nothing.
 _SEEDS = (
     "data.seed",
@@ -93,13 +94,20 @@ def points(configs: Sequence[Mapping[str, Any]]) -> list[Point]:
 
 def _knobs(keys: Sequence[str], tables: Sequence[Mapping[str, Any]]) -> list[str]:
     """One of each set of keys that have the same values, by their names: W&B keeps no order."""
-    alike: dict[str, list[str]] = {}
+    alike: dict[tuple[str, ...], list[str]] = {}
     for key in keys:
-        values = [repr(table.get(key)) for table in tables]
+        values = _distinct(key, tables)
         if len(set(values)) > 1 and not _is_seed(key) and not any(fnmatchcase(key, pattern) for pattern in _NO_KNOBS):
-            alike.setdefault("\n".join(values), []).append(key)
+            alike.setdefault(values, []).append(key)
     short = _keys_with_short_names() if alike else frozenset()
     return sorted(min(same, key=lambda key: (key not in short, *_prominence(key))) for same in alike.values())
+
+
+def _distinct(key: str, tables: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Each run's value. Of a key that some lack and that is the same in the rest, only who has it: another version of verl has many."""
+    values = tuple(repr(table[key]) if key in table else "" for table in tables)
+    differs = len(set(values) - {""}) > 1
+    return values if differs else tuple("there" if value else "" for value in values)
 
 
 def _prominence(key: str) -> tuple[int, int]:

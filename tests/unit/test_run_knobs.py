@@ -70,6 +70,15 @@ def test_a_key_that_one_version_of_verl_lacks_is_no_value_there() -> None:
     assert points([older, config(actor_rollout_ref__actor__kl_loss_coef=0.02)]) == [({KL: None}, None), ({KL: 0.02}, None)]
 
 
+def test_all_that_another_version_of_verl_has_added_is_one_knob_and_keeps_its_runs_apart() -> None:
+    newer = config(data__new_key="a", trainer__v1__new__key="b", algorithm__new__deep__key=1)
+    assert points([config(), newer, newer]) == [
+        ({"data.new_key": None}, None),
+        ({"data.new_key": "a"}, None),
+        ({"data.new_key": "a"}, None),
+    ]
+
+
 def test_no_secret_is_recorded() -> None:
     tree = {
         "ray_kwargs": {"ray_init": {"runtime_env": {"env_vars": {"WANDB_API_KEY": "k1"}}}},

@@ -436,3 +436,4 @@ class StudyRecord:
     restore_cost: float | None = None  # of going on after a pause, where n_trials is a number of full runs; None: it is one of trials
     finished: bool = False  # the plan wants no more, where n_trials does not tell
     made_of: str = ""  # what it was made of, where no command began it: trainings that ran without this harness
+    defaults: Params = field(default_factory=dict)  # knob -> what it replaces, verl's own or the recipe's; some have none

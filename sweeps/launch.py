@@ -29,6 +29,7 @@ from sweeps import assets, damage, report, storage, study, study_run
 from sweeps.budget import BudgetWatch
 from sweeps.compose import Composer
 from sweeps.config import Settings, interpolations, read_settings, with_hydra
+from sweeps.defaults import defaults
 from sweeps.loop import Loop, TooManyFailures
 from sweeps.notes import trial_note
 from sweeps.outages import Outages
@@ -147,6 +148,7 @@ class _Launch:
             pruner=type(self.pruner).__name__,
             plan=self.plan,
             total_steps=corners[0]["trainer"].get("total_training_steps"),
+            defaults=defaults(self.composer, self.space),
         )
         study.refuse_mismatch(self.paths, asked)
         url = self.options["storage"]

@@ -53,6 +53,7 @@ def describe(
     pruner: str,
     plan: BasePlan,
     total_steps: int | None,
+    defaults: Mapping[str, Any],
 ) -> StudyRecord:
     """What is asked, as a record."""
     return StudyRecord(
@@ -73,6 +74,7 @@ def describe(
         note=settings.note,
         plan=type(plan).__name__,
         restore_cost=plan.restore_cost if plan.full_runs else None,
+        defaults=dict(defaults),
     )
 
 

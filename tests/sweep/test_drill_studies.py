@@ -155,7 +155,7 @@ def test_a_freed_slot_is_given_to_the_next_trial(pruned_study: tuple[CompletedPr
 def test_the_records_are_complete_and_agree_with_optuna(pruned_study: tuple[CompletedProcess[str], StudyPaths]) -> None:
     _, study = pruned_study
     record = records.read(study.record, StudyRecord)
-    assert (record.n_trials, record.knobs, record.total_steps) == (3, ("lr",), 60)
+    assert (record.n_trials, record.knobs, record.total_steps, record.defaults) == (3, ("lr",), 60, {"lr": 1e-6})
     told = opened(study).trials
     assert len(told) == 3
     for trial in told:

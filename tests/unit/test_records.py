@@ -120,6 +120,7 @@ EXAMPLES: tuple[Any, ...] = (
         sampler="TPESampler",
         pruner="NopPruner",
         versions={"optuna": "5"},
+        defaults={"lr": 1e-6, "n": 8, "name": "grpo", "x": None},
     ),
 )
 

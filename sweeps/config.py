@@ -55,6 +55,7 @@ class Settings:
     study: str | None
     note: str
     report: bool  # is written when the study is over, and opened where there is a display
+    default_trial: bool  # the first trial is the point that the knobs replace
     sampler_seed: int | None
     objectives: tuple[Objective, ...]
     limits: Limits
@@ -92,6 +93,7 @@ def read_settings(config: DictConfig) -> Settings:
         study=_study_name(tree["study"]["name"]),
         note=tree["study"]["note"],
         report=_yes_or_no("study.report", tree["study"]["report"]),
+        default_trial=_yes_or_no("study.default_trial", tree["study"]["default_trial"]),
         sampler_seed=tree["study"]["seed"],
         objectives=read_objectives(tree["objective"]),
         limits=Limits(**{name: _number(f"limits.{name}", limits[name], of="seconds") for name in Limits.__dataclass_fields__}),

@@ -1,4 +1,4 @@
-"""What a study's knobs replace: their values where nothing is swept."""
+"""What a study's knobs replace: their values where nothing is swept; refuses, where it is to be a trial, what no trial could have."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, GridSampler
 
 from harness.errors import ConfigError
 from sweeps.compose import Composer
-from sweeps.space import Space, bare_key
+from sweeps.space import Space, bare_key, describe
 
+KEY = "study.default_trial"
 _SCALARS = (bool, int, float, str, type(None))
 
 
@@ -32,6 +34,20 @@ def defaults(composer: Composer, space: Space) -> dict[str, Any]:
         if isinstance(value, _SCALARS):
             found[name] = value
     return found
+
+
+def refuse_untriable(found: Mapping[str, Any], space: Space, sampler: BaseSampler, *, custom: bool) -> None:
+    """Raises ConfigError where the point that the knobs replace cannot be a trial of its study."""
+    if custom:
+        raise ConfigError(f"{KEY}: nobody knows the defaults of what hydra.sweeper.custom_search_space suggests; leave it false")
+    for name, distribution in space.distributions.items():
+        if name not in found:
+            raise ConfigError(f"{KEY}: {name} has no default: without it the configuration gives it no value; leave it false")
+        if not _holds(distribution, found[name]):
+            where = f"its default {found[name]!r} lies outside {describe(distribution)}"
+            raise ConfigError(f"{name}: {where}; widen that, or leave {KEY} false")
+    if isinstance(sampler, GridSampler):
+        raise ConfigError(f"{KEY}: a grid tries every point once, that of the defaults among them; leave it false")
 
 
 def _value(config: DictConfig, key: str) -> Any:
@@ -63,3 +79,13 @@ def _as_trial(value: Any, distribution: BaseDistribution, texts: Mapping[str, st
 
 def _read(text: str) -> Any:
     return OverridesParser.create().parse_override(f"x={text}").value()
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a trial of the study can have it."""
+    if isinstance(distribution, CategoricalDistribution):
+        return any(choice == value and type(choice) is type(value) for choice in distribution.choices)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    whole = not isinstance(distribution, IntDistribution) or isinstance(value, int)
+    return whole and distribution._contains(distribution.to_internal_repr(value))

@@ -29,7 +29,7 @@ from sweeps import assets, damage, report, storage, study, study_run
 from sweeps.budget import BudgetWatch
 from sweeps.compose import Composer
 from sweeps.config import Settings, interpolations, read_settings, with_hydra
-from sweeps.defaults import defaults
+from sweeps.defaults import defaults, refuse_untriable
 from sweeps.loop import Loop, TooManyFailures
 from sweeps.notes import trial_note
 from sweeps.outages import Outages
@@ -122,7 +122,7 @@ class _Launch:
         self.settings, self.space, self.paths, self.options = settings, space, paths, options
         self.sampler, self.pruner, self.plan, self.n_trials = sampler, pruner, plan, n_trials
         self.composer = Composer(loader, config)
-        self.propose = proposer(space, custom, config)
+        self.propose, self.custom = proposer(space, custom, config), custom is not None
         self.config = config
 
     def run(self) -> float | None:
@@ -130,7 +130,9 @@ class _Launch:
         to_be_made = assets.missing(self.settings.assets)
         folders, cures = {asset.folder for asset in to_be_made}, self.settings.cures
         corners = rehearse(self.composer, self.space, self.settings.objectives, to_be_made=folders, cures=cures)
-        terms = self._terms(corners)
+        replaced = self._replaced()
+        default = replaced if self.settings.default_trial and self.space.distributions else None
+        terms = self._terms(corners, default)
         launcher = engine_launcher(self.config)
         refuse_oversubscribed(launcher.slots(), corners[0], self.settings.rollout_share)
         tracker = instantiate(self.settings.tracking)
@@ -148,9 +150,11 @@ class _Launch:
             pruner=type(self.pruner).__name__,
             plan=self.plan,
             total_steps=corners[0]["trainer"].get("total_training_steps"),
-            defaults=defaults(self.composer, self.space),
+            defaults=replaced,
         )
         study.refuse_mismatch(self.paths, asked)
+        if default is not None:
+            refuse_untriable(default, self.space, self.sampler, custom=self.custom)
         url = self.options["storage"]
         kept = storage.database(url) if url else None
         if kept is not None:
@@ -238,10 +242,15 @@ class _Launch:
             raise StudyInterrupted(f"{interrupts.seen.name}: interrupted; the same command goes on with the study")
         return _best_value(handle)
 
-    def _terms(self, corners: Sequence[Mapping[str, Any]]) -> Terms:
+    def _replaced(self) -> Mapping[str, Any]:
+        """What the knobs replace; a study that goes on keeps what it began with."""
+        known = study.known_record(self.paths)
+        return (known.defaults if known is not None else {}) or defaults(self.composer, self.space)
+
+    def _terms(self, corners: Sequence[Mapping[str, Any]], default: Mapping[str, Any] | None) -> Terms:
         """Raises ConfigError where the plan cannot carry this study."""
         if not self.plan.full_runs:
-            return Terms(budget=self.n_trials)
+            return Terms(budget=self.n_trials, default=default)
         return terms_of(
             self.plan,
             self.space,
@@ -250,6 +259,7 @@ class _Launch:
             objectives=len(self.settings.objectives),
             follow_seed=interpolations(self.composer.compose(self.space.fixed)).get(SEED, ()),
             exhaustive=is_exhaustive(self.sampler),
+            default=default,
         )
 
     def _sampler(self, trial: int) -> optuna.samplers.BaseSampler:

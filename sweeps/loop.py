@@ -208,7 +208,7 @@ class Loop:
                 continue  # of the last one it may not be known what the pruner said
             if ended or self._stopping is not None or number in self._pausing:
                 continue
-            if proposal.role is Role.TUNING and trial.should_prune():
+            if proposal.role is Role.TUNING and not self._course.is_default(proposal.params) and trial.should_prune():
                 self._doomed.add(number)
                 pruner = type(self.study.pruner).__name__.removesuffix("Pruner")
                 self.runner.stop(number, Reason.PRUNED, f"{value:.4g} at step {step}: too weak for the {pruner.lower()} pruner")
@@ -245,7 +245,7 @@ class Loop:
         self._reported.pop(number, None)
         if self.note_on is not None:
             notes.save(self.study, trial._trial_id, self.note_on(number, outcome))
-        with proposed(self.study, proposal):
+        with proposed(self.study, given=self._course.was_given(trial)):
             tell(self.study, trial, outcome)
         self._counted += outcome.reason.value not in UNCOUNTED
         self._failed += outcome.state is TrialState.FAIL and outcome.reason.value not in UNCOUNTED
@@ -294,10 +294,10 @@ def tell(study: optuna.Study, trial: optuna.Trial | FrozenTrial, outcome: Outcom
 
 
 @contextlib.contextmanager
-def proposed(study: optuna.Study, proposal: Proposal) -> Iterator[None]:
-    """A sampler is told of what it proposed: it looks for its own notes on a trial, which a replicate does not have."""
+def proposed(study: optuna.Study, *, given: bool) -> Iterator[None]:
+    """A sampler is told of what it proposed: it looks for its own notes on a trial, which one that was given its point does not have."""
     sampler = study.sampler
-    if proposal.role is not Role.TUNING:
+    if given:
         study.sampler = optuna.samplers.RandomSampler()
     try:
         yield

@@ -100,6 +100,7 @@ def _going_on(known: StudyRecord, asked: StudyRecord) -> StudyRecord:
         restore_cost=asked.restore_cost,
         stopped="",
         finished=False,
+        defaults=asked.defaults,
     )
 
 

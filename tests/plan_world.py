@@ -229,6 +229,7 @@ def control(
     most_configurations: int | None = None,
     sampler_for: Callable[[int], optuna.samplers.BaseSampler] = lambda number: optuna.samplers.RandomSampler(seed=number),
     concludes_at: float = math.inf,  # how many configurations have been begun
+    default: Mapping[str, Any] | None = None,  # the point that the knobs replace
 ) -> Loop:
     """One controller's life."""
     fate = Fate(dies_at)
@@ -245,7 +246,7 @@ def control(
         audience=Nobody(),
         adopter=world,
         plan=plan,
-        terms=Terms(budget=budget, total_steps=STEPS, most_seeds=most_seeds, most_configurations=most_configurations),
+        terms=Terms(budget=budget, total_steps=STEPS, most_seeds=most_seeds, most_configurations=most_configurations, default=default),
         sampler_for=sampler_for,
         wish_to_conclude=lambda: len(of_role(study, Role.TUNING)) >= concludes_at,
     )

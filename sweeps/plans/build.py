@@ -38,11 +38,12 @@ def terms_of(
     objectives: int,
     follow_seed: Collection[str],
     exhaustive: bool,
+    default: Mapping[str, Any] | None,
 ) -> Terms:
     """What a plan that counts full runs is told of a study. Raises ConfigError where it cannot carry it.
 
     `trees`: the trainer's configurations at opposite corners of the space; `follow_seed`: verl's keys that the knob `seed` sets;
-    `exhaustive`: whether the sampler tries each point once.
+    `exhaustive`: whether the sampler tries each point once; `default`: the point that the knobs replace, where it is to be a trial.
     """
     name, otherwise = f"the plan {type(plan).__name__}", "or use hydra/sweeper/plan=once"
     if objectives > 1:
@@ -60,7 +61,8 @@ def terms_of(
     if not steps or any(not isinstance(count, int) or count < 1 for count in steps):
         raise ConfigError(f"trainer.total_training_steps: {name} needs the number of steps of a full run; set steps=...")
     seed = next(iter(trees))["data"]["seed"]
-    terms = Terms(budget=n_trials, total_steps=steps[0], seed=seed, most_configurations=space.size if exhaustive else None)
+    most = space.size if exhaustive else None
+    terms = Terms(budget=n_trials, total_steps=steps[0], seed=seed, most_configurations=most, default=default)
     if why := plan.refusal(terms):
         raise ConfigError(f"hydra.sweeper.n_trials: {why}")
     return terms

@@ -48,6 +48,7 @@ def stage(rounds: Sequence[Round], overview: Overview, *, left: float, curve_wei
                 overview.standings,
                 left=left,
                 role=Role.CONFIRMATION,
+                kept=overview.default,
             )
             if need is not None:
                 break

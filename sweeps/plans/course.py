@@ -23,6 +23,7 @@ CONFIGURATION = "configuration"  # this and the next two: of a replicate; a tria
 SEED = "seed"
 ROLE = "role"
 GOAL = "goal"  # [step or null, number of restores], of a trial that was let go on from where its plan lets all begin
+FIXED = "fixed_params"  # Optuna's own system attribute
 UNCOUNTED = (Reason.INTERRUPTED.value, Reason.LOST.value)  # asked again by a study that goes on
 
 _PHASES = {OptunaState.COMPLETE: Phase.COMPLETE, OptunaState.RUNNING: Phase.RUNNING}
@@ -55,7 +56,9 @@ class Course:
         return self._read(self.study._storage.get_trial(trial._trial_id))
 
     def ask(self, distributions: Mapping[str, BaseDistribution], sampler: BaseSampler | None) -> optuna.Trial:
-        """A new configuration's first trial, by that sampler or the one that the study has."""
+        """A new configuration's first trial: the default where it lacks, else by that sampler or the one that the study has."""
+        if self.terms.default is not None and self.overview().lacks_default:
+            return self._create(self.terms.default, {name: distributions[name] for name in self.terms.default}, {})
         self.study.sampler = self._seen.sampler = sampler or self.study.sampler
         trial = self._seen.ask(dict(distributions))
         trial.study = self.study  # whose pruner judges it
@@ -81,12 +84,24 @@ class Course:
         """A new trial of the same point, whole in one write."""
         model = self.study.get_trials(deepcopy=False)[decision.of]
         attributes = {CONFIGURATION: configuration_id(model.params), SEED: decision.seed, ROLE: decision.role.value}
+        return self._create(model.params, model.distributions, attributes)
+
+    def is_default(self, params: Mapping[str, Any]) -> bool:
+        return self.terms.default is not None and configuration_id(params) == self.terms.default_configuration
+
+    def was_given(self, trial: optuna.Trial) -> bool:
+        """Whether no sampler has proposed its point: a replicate's, or the default."""
+        return FIXED in self.study._storage.get_trial(trial._trial_id).system_attrs
+
+    def _create(
+        self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], attributes: Mapping[str, Any]
+    ) -> optuna.Trial:
         template = optuna.trial.create_trial(
             state=OptunaState.RUNNING,
-            params=model.params,
-            distributions=model.distributions,
-            user_attrs=attributes,
-            system_attrs={"fixed_params": model.params},  # as of an enqueued trial: no sampler takes it for its own
+            params=dict(params),
+            distributions=dict(distributions),
+            user_attrs=dict(attributes),
+            system_attrs={FIXED: dict(params)},  # as of an enqueued trial: no sampler takes it for its own
         )
         return optuna.Trial(self.study, self.study._storage.create_new_trial(self.study._study_id, template_trial=template))
 
@@ -104,12 +119,13 @@ def read(trial: FrozenTrial, plan: BasePlan, terms: Terms, *, maximize: bool) ->
     """A trial of the storage as a plan sees it."""
     sign = 1 if maximize else -1
     attributes = trial.user_attrs
-    role = Role(attributes.get(ROLE, Role.TUNING))
-    goal, restores = attributes.get(GOAL) or (plan.first_goal(terms) if role is Role.TUNING else None, 0)
+    role, configuration = Role(attributes.get(ROLE, Role.TUNING)), attributes.get(CONFIGURATION) or configuration_id(trial.params)
+    pauses = role is Role.TUNING and configuration != terms.default_configuration
+    goal, restores = attributes.get(GOAL) or (plan.first_goal(terms) if pauses else None, 0)
     reports = {step: sign * value for step, value in trial.intermediate_values.items() if step > 0}
     return Standing(
         number=trial.number,
-        configuration=attributes.get(CONFIGURATION) or configuration_id(trial.params),
+        configuration=configuration,
         role=role,
         seed=attributes.get(SEED, terms.seed),
         phase=_phase(trial.state, attributes, reports, goal),

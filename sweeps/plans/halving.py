@@ -81,19 +81,26 @@ class Halving(BasePlan):
         return ranked[0].number if ranked else None
 
     def refusal(self, terms: Terms) -> str | None:
-        return None if terms.budget >= 2 else "one full run leaves nothing to choose from; 2 is the least for hydra/sweeper/plan=halving"
+        least = 2 if terms.default is None else 3
+        if terms.budget >= least:
+            return None
+        few = "one full run leaves" if terms.budget == 1 else f"beside the default {terms.budget:g} full runs leave"
+        return f"{few} nothing to choose from; {least} is the least for hydra/sweeper/plan=halving"
 
     # --- exploring -----------------------------------------------------------------------------------------------------------------
 
     def _exploring(self, overview: Overview) -> Decision | None:
         """One that goes on is waited for where what is left does not pay for it: nobody weaker is started in its stead.
 
-        Until one is on its way to the end, what that costs is set aside; and when nothing else is left, the one that came farthest goes.
+        Until one beside the default is on its way to the end, what that costs is set aside; and when nothing else is left, the one that
+        came farthest goes.
         """
         terms, tuning = overview.terms, overview.tuning
         left = min(self._purse(overview) - self.spent(tuning, terms), self.left(overview)) + 1e-9
         secured = any(
-            standing.phase is Phase.COMPLETE or (standing.phase is Phase.RUNNING and standing.goal is None) for standing in tuning
+            standing.configuration != terms.default_configuration
+            and (standing.phase is Phase.COMPLETE or (standing.phase is Phase.RUNNING and standing.goal is None))
+            for standing in tuning
         )
         found = self._promotable(tuning, terms)
         if found is not None:
@@ -101,7 +108,8 @@ class Halving(BasePlan):
         runs = any(standing.phase is Phase.RUNNING for standing in tuning)
         started = sum(standing.phase is not Phase.REFUSED for standing in tuning)
         first = self.first_goal(terms)
-        price = self._price(0, first, terms) + (0 if secured else self._price(first, None, terms))
+        begin, finish = self._price(0, first, terms), self._price(first, None, terms)
+        price = 1 + (0 if secured else begin + finish) if overview.lacks_default else begin + (0 if secured else finish)
         if (started < self._most(terms) or not runs) and overview.has_new and price <= left:
             return Explore()
         leader = None if secured or runs else self._leader(tuning, terms)

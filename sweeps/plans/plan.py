@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
+from harness.command import configuration_id
 from harness.types import Role
 
 CONFIRMATION = 1_000_000  # added to the seed of tuning: so many seeds can be used for tuning, and none of them for confirmation
@@ -63,6 +65,7 @@ class Terms:
     seed: int = 0  # that a trial has when nothing else is said
     most_seeds: int | None = None  # that a configuration can be tried with; None: any number
     most_configurations: int | None = None  # that there are; None: no end of them
+    default: Mapping[str, Any] | None = None  # the point that the knobs replace, where the study asks for it as a trial
 
     def tuning_seed(self, index: int) -> int:
         """The seeds that choose: consecutive ones."""
@@ -72,6 +75,11 @@ class Terms:
     def confirmation_seed(self, index: int) -> int:
         """The seeds that confirm: none is ever a tuning seed."""
         return self.seed + CONFIRMATION + index
+
+    @property
+    def default_configuration(self) -> str | None:
+        """What others are compared with: it is begun first, never stopped for its rank, and has each seed that the best one has."""
+        return None if self.default is None else configuration_id(self.default)
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,18 @@ class Overview:
     def tuning(self) -> Sequence[Standing]:
         """The first trials of all configurations."""
         return [standing for standing in self.standings if standing.role is Role.TUNING]
+
+    @cached_property
+    def default(self) -> Standing | None:
+        """The first trial of the default, where it came to its end."""
+        name = self.terms.default_configuration
+        return next((one for one in self.tuning if one.configuration == name and one.phase is Phase.COMPLETE), None)
+
+    @cached_property
+    def lacks_default(self) -> bool:
+        """Whether the next new configuration is the default."""
+        name = self.terms.default_configuration
+        return name is not None and all(standing.configuration != name for standing in self.standings)
 
     @property
     def has_new(self) -> bool:

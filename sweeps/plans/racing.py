@@ -48,7 +48,8 @@ class Racing(BasePlan):
         scores, seeds = Scores(overview.standings), [terms.tuning_seed(0)]
         field = scores.ranked(contenders(overview.standings), seeds)[: self._contenders]
         while len(field) > 1 and len(seeds) < min(self._seeds, terms.most_seeds or self._seeds):
-            found = affordable(field, [terms.tuning_seed(len(seeds))], overview.standings, left=left, role=Role.REPLICATE)
+            next_seed, kept = [terms.tuning_seed(len(seeds))], overview.default
+            found = affordable(field, next_seed, overview.standings, left=left, role=Role.REPLICATE, kept=kept)
             if found is None:
                 break
             field, lacks = found

@@ -30,11 +30,17 @@ def lacking(firsts: Sequence[Standing], seeds: Sequence[int], standings: Sequenc
 
 
 def affordable(
-    ranked: Sequence[Standing], seeds: Sequence[int], standings: Sequence[Standing], *, left: float, role: Role
+    ranked: Sequence[Standing], seeds: Sequence[int], standings: Sequence[Standing], *, left: float, role: Role, kept: Standing | None
 ) -> tuple[list[Standing], Lacking] | None:
-    """As many of the best as can all be tried with these seeds for `left` full runs, and what they lack; None where they are not two."""
-    for places in range(len(ranked), 1, -1):
-        lacks = lacking(ranked[:places], seeds, standings, role=role)
-        if len(lacks.missing) <= left + 1e-9:
-            return list(ranked[:places]), lacks
+    """As many of the best as can all be tried with these seeds for `left` full runs, and what they lack; None where they are not two.
+
+    `kept` is among them whatever its rank: the default, with which the best is to be compared.
+    """
+    for places in range(len(ranked), 0, -1):
+        chosen = list(ranked[:places])
+        if kept is not None and kept not in chosen:
+            chosen.append(kept)
+        lacks = lacking(chosen, seeds, standings, role=role)
+        if len(chosen) > 1 and len(lacks.missing) <= left + 1e-9:
+            return chosen, lacks
     return None

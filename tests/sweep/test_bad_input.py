@@ -155,6 +155,17 @@ def the_sentence(status: object, out: str, err: str, before: list[str], folder: 
         pytest.param(
             (*PLAN, "hydra.sweeper.plan.rungs=[0.6,0.3]"), "hydra/sweeper/plan: sweeps.plans.halving.Halving refuses its", id="plan's rungs"
         ),
+        pytest.param(
+            (*DRILL, "study.default_trial=true", "rollout_n=choice(2,4)"),
+            "rollout_n: its default 8 lies outside choice(2,4); widen that, or leave study.default_trial false",
+            id="default outside its range",
+        ),
+        pytest.param(
+            (*PLAN, "study.default_trial=true", "hydra.sweeper.n_trials=2"),
+            "hydra.sweeper.n_trials: beside the default 2 full runs leave nothing to choose from; 3 is the least",
+            id="plan, too little beside the default",
+        ),
+        pytest.param((*DRILL, "study.default_trial=1"), "study.default_trial: expected true or false, got 1", id="default, no or yes"),
         pytest.param((*DRILL, "hydra/sweeper/plan=havling"), "hydra/sweeper/plan: there is no option 'havling'; did you", id="plan's name"),
         pytest.param((*DRILL, "hydra.sweeper.storage=nosql://x"), "hydra.sweeper.storage: cannot open nosql://x", id="storage"),
         pytest.param((*DRILL, "hydra/launcher=basic"), "hydra/launcher: this one starts plain task functions only", id="launcher"),

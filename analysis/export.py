@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from harness.against import Against, against_default
 from harness.result import CONFIDENCE, Result
 from harness.status import StudyStatus
 from harness.trial_status import TrialStatus
@@ -19,6 +20,7 @@ def study_fields(status: StudyStatus) -> dict[str, Any]:
         {"metric": o.metric, "direction": str(o.direction), "reduction": str(o.reduction), "window": o.window} for o in record.objectives
     ]
     best, result = status.best, status.result()
+    against = against_default(status, result)
     return {
         "name": record.name,
         "objective": objectives[0],
@@ -29,6 +31,8 @@ def study_fields(status: StudyStatus) -> dict[str, Any]:
         "counts": {str(state): count for state, count in status.counts.items()},
         "best": None if best is None else trial_fields(best),
         "result": None if result is None else result_fields(result),
+        "defaults": record.defaults,
+        "against_default": None if against is None else against_fields(against),
         "pareto": list(status.pareto),
         "path": str(status.paths.root),
         "created_at": record.created_at,
@@ -47,6 +51,11 @@ def result_fields(result: Result) -> dict[str, Any]:
         "ties": list(result.ties),
         "configurations": [asdict(one) for one in result.estimates],
     }
+
+
+def against_fields(against: Against) -> dict[str, Any]:
+    """How much better than the default the best configuration is, plus or minus `half_width`: for all contenders at once."""
+    return {"confidence": CONFIDENCE, "default": asdict(against.default), **asdict(against.gain)}
 
 
 def trial_fields(trial: TrialStatus) -> dict[str, Any]:

@@ -5,34 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from harness import against
 from harness.digest import numbers
 from harness.result import CONFIDENCE, Estimate, Result
 from harness.status import StudyStatus
 from harness.trial_status import TrialStatus
 from harness.types import Direction, TrialState
-from harness.wording import aligned, share
+from harness.wording import aligned, interval, share
 
 ONE_SEED = "One seed each: treat close values as ties."
 
 
 def estimate(one: Estimate) -> str:
-    """`0.892 ± 0.012`: two digits of the half width, and as many decimals of the mean."""
-    if one.half_width is None:
-        return f"{one.mean:.6g}"
-    decimals = 1 - math.floor(math.log10(one.half_width)) if one.half_width else 0
-    if not 0 < decimals < 8:
-        return f"{one.mean:.6g} ± {one.half_width:.2g}"
-    return f"{one.mean:.{decimals}f} ± {one.half_width:.{decimals}f}"
+    """`0.892 ± 0.012`"""
+    return interval(one.mean, one.half_width)
 
 
 def evidence(status: StudyStatus, result: Result | None) -> list[str]:
-    """A sentence each: what the best configuration's mean rests on, which others may be better, and who was not compared."""
+    """A sentence each: what the best configuration's mean rests on, which others may be better, who was not compared; and the default."""
     if result is None:
         complete = [trial.configuration for trial in status.trials if trial.state is TrialState.COMPLETE]
         return [ONE_SEED] if complete and len(set(complete)) == len(complete) else []
-    if not result.replicated:
-        return [ONE_SEED]
-    return [*_basis(result.best), *_comparison(result)]
+    lines = [*_basis(result.best), *_comparison(result)] if result.replicated else [ONE_SEED]
+    default = against.sentence(status, result)
+    return [*lines, default] if default else lines
 
 
 def _basis(best: Estimate) -> list[str]:

@@ -18,6 +18,16 @@ class Spread:
 
     sd: float
     degrees: int
+    paired: bool = False  # what seeds do to all alike is no part of it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """How much higher one mean is than another."""
+
+    mean: float
+    half_width: float | None  # of the interval around it; None where nothing tells a spread
+    paired: bool  # by differences at the same seeds
 
 
 def mean(values: Sequence[float]) -> float:
@@ -60,6 +70,36 @@ def not_worse(samples: Sequence[Mapping[int, float]], *, confidence: float) -> l
     return [place for place in range(len(samples)) if _may_be_best(place, means, counts, spread, confidence)]
 
 
+def from_control(control: Mapping[int, float], samples: Sequence[Mapping[int, float]], *, confidence: float) -> list[Difference]:
+    """How much higher each sample's mean is than the control's, values by seed; the intervals hold all true differences at once.
+
+    Dunnett's comparisons of many with one (1955, doi 10.2307/2281208), which corrects for asking about whichever came out best. The
+    standard deviation is that of `not_worse`. Each side has half of what the confidence leaves, so that an interval is Student's for one
+    sample and a little too wide for several.
+    """
+    spread = _paired([control, *samples]) or _pooled([control, *samples])
+    middle, own = mean(list(control.values())), len(control)
+    means = [mean(list(sample.values())) - middle for sample in samples]
+    if spread is None:
+        return [Difference(mean=one, half_width=None, paired=False) for one in means]
+    point = one_sided_point(tuple(sorted(len(sample) / (own + len(sample)) for sample in samples)), spread.degrees, (1 + confidence) / 2)
+    return [
+        Difference(mean=one, half_width=point * spread.sd * math.sqrt(1 / own + 1 / len(sample)), paired=spread.paired)
+        for one, sample in zip(means, samples, strict=True)
+    ]
+
+
+def paired(first: Mapping[int, float], second: Mapping[int, float], *, confidence: float) -> Difference:
+    """How much higher the second sample is at the seeds that both have, two at least: Student's interval of the mean difference.
+
+    What a seed does to both alike is no part of it.
+    """
+    differences = [second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())]
+    spread = _pooled([dict(enumerate(differences))])
+    assert spread is not None, "two seeds that both have"
+    return Difference(mean=mean(differences), half_width=half_width(spread, len(differences), confidence=confidence), paired=True)
+
+
 def _may_be_best(place: int, means: Sequence[float], counts: Sequence[int], spread: Spread, confidence: float) -> bool:
     own = counts[place]
     others = [(means[other], count) for other, count in enumerate(counts) if other != place]
@@ -76,7 +116,7 @@ def _paired(samples: Sequence[Mapping[int, float]]) -> Spread | None:
         return None
     of_seeds = {seed: mean([sample[seed] for sample in samples]) for seed in seeds}
     squares = [_squares([value - of_seeds[seed] for seed, value in sample.items()]) for sample in samples]
-    return Spread(sd=math.sqrt(math.fsum(squares) / degrees), degrees=degrees)
+    return Spread(sd=math.sqrt(math.fsum(squares) / degrees), degrees=degrees, paired=True)
 
 
 def _pooled(samples: Sequence[Mapping[int, float]]) -> Spread | None:

@@ -7,7 +7,7 @@ that was proposed twice with the same seed has been seen once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import comparison
@@ -92,6 +92,11 @@ def result_of(trials: Iterable[TrialStatus], objectives: Sequence[Objective]) ->
         ties=_ties(contenders, _sign(objectives[0])),
         replicated=any(len(one.values) > 1 for one in seen),
     )
+
+
+def values_of(trials: Mapping[int, TrialStatus], one: Estimate) -> dict[int, float]:
+    """By seed what an estimate's mean is over; `trials` by number."""
+    return _by_seed(trials[number] for number in one.trials if (trials[number].seed or 0) in one.seeds)
 
 
 def _ranked(trials: Iterable[TrialStatus], objective: Objective) -> tuple[list[_Seen], list[_Seen]]:

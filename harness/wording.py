@@ -70,6 +70,16 @@ def aligned(values: Sequence[float | None]) -> list[str]:
     return ["" if value is None else f"{value:.{decimals}f}" for value in values]
 
 
+def interval(middle: float, half_width: float | None) -> str:
+    """`0.892 ± 0.012`: two digits of the half width, and as many decimals of what it is around."""
+    if half_width is None:
+        return f"{middle:.6g}"
+    decimals = 1 - math.floor(math.log10(half_width)) if half_width else 0
+    if not 0 < decimals < 8:
+        return f"{middle:.6g} ± {half_width:.2g}"
+    return f"{middle:.{decimals}f} ± {half_width:.{decimals}f}"
+
+
 def duration(seconds: float | None) -> str:
     """42s, 3m05s, 1h12m, 2d03h; empty where it is not known."""
     if seconds is None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.comparison import PRIOR_DEGREES, Spread, half_width, not_worse, spreads
+from harness.comparison import PRIOR_DEGREES, Difference, Spread, from_control, half_width, not_worse, paired, spreads
 from harness.dunnett import one_sided_point
 
 
@@ -110,3 +110,41 @@ def test_without_a_second_seed_or_a_second_sample_nothing_is_ruled_out() -> None
 def test_without_any_spread_only_equals_are_tied() -> None:
     same, less = {0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0}, {0: 0.5, 1: 0.5, 2: 0.5, 3: 0.5}
     assert not_worse([same, dict(same), less], confidence=0.9) == [0, 1]
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_differences_from_a_control_have_the_intervals_that_scipys_test_of_dunnett_has(count: int) -> None:
+    """With one other sample to three digits; with several a little wider, since each side keeps half of what is left."""
+    rng = random.Random(3)
+    control, *samples = [{seed + 10 * place: rng.gauss(place, 1) for seed in range(4)} for place in range(1 + count)]
+    found = from_control(control, samples, confidence=0.9)
+    asked = stats.dunnett(*[list(sample.values()) for sample in samples], control=list(control.values()), rng=np.random.default_rng(0))
+    theirs = asked.confidence_interval(0.9)
+    assert [one.paired for one in found] == [False] * count
+    for one, low, high in zip(found, theirs.low, theirs.high, strict=True):
+        assert one.mean == pytest.approx((low + high) / 2, abs=1e-6)
+        assert (high - low) / 2 * 0.985 <= (one.half_width or 0) <= (high - low) / 2 * 1.05
+        assert count > 1 or one.half_width == pytest.approx((high - low) / 2, rel=3e-3)
+
+
+@pytest.mark.parametrize("of_seed", [0.0, 5.0])
+def test_intervals_hold_all_true_differences_from_a_control_at_once(of_seed: float) -> None:
+    rng, held = random.Random(4), 0
+    for _ in range(300):
+        control, *samples = drawn(rng, [0.0, 0.0, 1.0, 2.0], seeds=4, of_seed=of_seed)
+        found = from_control(control, samples, confidence=0.9)
+        held += all(abs(one.mean - true) <= (one.half_width or 0) for one, true in zip(found, [0.0, 1.0, 2.0], strict=True))
+    assert 0.88 <= held / 300 <= 0.96
+
+
+def test_one_seed_each_gives_a_difference_and_no_interval() -> None:
+    assert from_control({0: 1.0}, [{0: 3.0}], confidence=0.9) == [Difference(mean=2.0, half_width=None, paired=False)]
+
+
+def test_what_two_share_is_compared_seed_by_seed_as_scipy_does() -> None:
+    first, second = {1: 0.50, 2: 0.70, 3: 0.61, 4: 9.0}, {1: 0.58, 2: 0.75, 3: 0.70, 5: -9.0}
+    shared = [1, 2, 3]
+    theirs = stats.ttest_rel([second[seed] for seed in shared], [first[seed] for seed in shared]).confidence_interval(0.9)
+    found = paired(first, second, confidence=0.9)
+    assert found.mean == pytest.approx((theirs.low + theirs.high) / 2)
+    assert found.half_width == pytest.approx((theirs.high - theirs.low) / 2, rel=2e-3)

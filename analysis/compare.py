@@ -17,11 +17,12 @@ from harness import comparison
 from harness.answer import estimate
 from harness.dunnett import one_sided_point
 from harness.paths import StudyPaths
-from harness.result import CONFIDENCE, Estimate, is_candidate
+from harness.result import CONFIDENCE, Estimate, is_candidate, values_of
 from harness.status import StudyStatus
 from harness.types import Direction, Objective
 from harness.wording import compact, definition, duration, share
 
+LEAST_SHARED = 3  # seeds, with fewer of which the pairing costs more than it brings
 _CONFIG = ("actor_rollout_ref.model.path", "data.train_files", "data.val_files", "data.train_batch_size", "trainer.total_training_steps")
 
 
@@ -31,6 +32,7 @@ class Gain:
 
     mean: float
     half_width: float | None  # of the interval around it; None where neither study has a configuration with two seeds
+    shared_seeds: int  # at which the two are compared in pairs; 0: they are not, and the interval is Welch's
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,39 +119,41 @@ def _verdict(found: Comparison) -> str:
         return f"The best of {ahead} is better by {abs(gain.mean):.4g}; with one seed each nothing tells whether that is luck."
     sure = abs(gain.mean) > gain.half_width
     words = "is better" if sure else "looks better, which may be luck,"
-    return f"The best of {ahead} {words} by {abs(gain.mean):.4g} ± {gain.half_width:.2g} ({share(CONFIDENCE)} interval)."
+    how = f"paired by the {gain.shared_seeds} seeds that both have" if gain.shared_seeds else "unpaired: Welch's"
+    return f"The best of {ahead} {words} by {abs(gain.mean):.4g} ± {gain.half_width:.2g} ({share(CONFIDENCE)} interval, {how})."
 
 
 def _gain(first: StudyStatus, second: StudyStatus) -> Gain:
-    """Welch's interval of a difference of means (1947, doi 10.1093/biomet/34.1-2.28), each variance moderated within its study as there."""
+    """In pairs where the two best configurations share seeds enough, for a seed gives both the same data in the same order.
+
+    Else Welch's interval of a difference of means (1947, doi 10.1093/biomet/34.1-2.28), each variance moderated within its study as there.
+    """
     sign = 1 if first.record.objectives[0].direction is Direction.MAXIMIZE else -1
     sides = [_side(first), _side(second)]
-    mean = sign * (comparison.mean(sides[1][0]) - comparison.mean(sides[0][0]))
+    one, other = (values for values, _ in sides)
+    if len(one.keys() & other.keys()) >= LEAST_SHARED:
+        found = comparison.paired(one, other, confidence=CONFIDENCE)
+        return Gain(mean=sign * found.mean, half_width=found.half_width, shared_seeds=len(one.keys() & other.keys()))
+    mean = sign * (comparison.mean(list(other.values())) - comparison.mean(list(one.values())))
     known = [(spread, len(values)) for values, spread in sides if spread is not None]
     if len(known) < 2:
-        return Gain(mean=mean, half_width=None)
+        return Gain(mean=mean, half_width=None, shared_seeds=0)
     parts = [(spread.sd**2 / count, spread.degrees) for spread, count in known]
     variance = math.fsum(part for part, _ in parts)
     if not variance:
-        return Gain(mean=mean, half_width=0.0)
+        return Gain(mean=mean, half_width=0.0, shared_seeds=0)
     degrees = max(int(variance**2 / math.fsum(part**2 / of for part, of in parts)), 1)
-    return Gain(mean=mean, half_width=one_sided_point((0.0,), degrees, (1 + CONFIDENCE) / 2) * math.sqrt(variance))
+    half_width = one_sided_point((0.0,), degrees, (1 + CONFIDENCE) / 2) * math.sqrt(variance)
+    return Gain(mean=mean, half_width=half_width, shared_seeds=0)
 
 
-def _side(status: StudyStatus) -> tuple[list[float], comparison.Spread | None]:
-    """The values that the best configuration's mean is over, and their spread as the study's own result has it."""
+def _side(status: StudyStatus) -> tuple[dict[int, float], comparison.Spread | None]:
+    """By seed the values that the best configuration's mean is over, and their spread as the study's own result has it."""
     result = status.result()
     assert result is not None
-    samples = [list(_values(status, one).values()) for one in result.estimates]
-    return samples[0], comparison.spreads(samples)[0]
-
-
-def _values(status: StudyStatus, of: Estimate) -> dict[int, float]:
-    by_seed: dict[int, list[float]] = {}
-    for trial in status.trials:
-        if trial.number in of.trials and is_candidate(trial) and trial.values and (trial.seed or 0) in of.seeds:
-            by_seed.setdefault(trial.seed or 0, []).append(trial.values[0])
-    return {seed: comparison.mean(values) for seed, values in by_seed.items()}
+    trials = {trial.number: trial for trial in status.trials}
+    samples = [values_of(trials, one) for one in result.estimates]
+    return samples[0], comparison.spreads([list(sample.values()) for sample in samples])[0]
 
 
 def _shared(first: StudyStatus, second: StudyStatus) -> tuple[Shared, ...]:

@@ -15,10 +15,12 @@ from harness.status import load_study
 from harness.types import Direction, Objective
 
 
-def study(outputs: Path, name: str, values: list[float], *, objective: Objective | None = None, lr: float = 1e-5) -> StudyFactory:
+def study(
+    outputs: Path, name: str, values: list[float], *, objective: Objective | None = None, lr: float = 1e-5, first_seed: int = 0
+) -> StudyFactory:
     made = StudyFactory(outputs, name, objectives=(objective or Objective(metric=METRIC),), knobs=("lr",))
-    for seed, value in enumerate(values):
-        made.ended(seed, configuration="a", seed=seed, values=(value,), params={"lr": lr})
+    for place, value in enumerate(values):
+        made.ended(place, configuration="a", seed=first_seed + place, values=(value,), params={"lr": lr})
     return made
 
 
@@ -28,11 +30,26 @@ def compared(first: StudyFactory, second: StudyFactory):
 
 def test_of_studies_with_one_configuration_each_the_interval_is_welchs(tmp_path: Path) -> None:
     one, other = [0.5, 0.52, 0.55, 0.49, 0.51], [0.6, 0.66, 0.58, 0.71, 0.62]
-    gain = compared(study(tmp_path, "one", one), study(tmp_path, "other", other)).gain
+    found = compared(study(tmp_path, "one", one), study(tmp_path, "other", other, first_seed=3))
+    gain = found.gain
     assert gain is not None
+    assert gain.shared_seeds == 0, "two that both have are too few"
+    assert f"± {gain.half_width:.2g} (90 % interval, unpaired: Welch's)." in "\n".join(lines(found))
     welch = scipy.stats.ttest_ind(other, one, equal_var=False).confidence_interval(0.9)
     assert gain.mean == pytest.approx(0.12)
     assert gain.half_width == pytest.approx((welch.high - welch.low) / 2, rel=0.06)  # whole degrees of freedom
+
+
+def test_where_the_best_ones_share_seeds_the_interval_is_students_over_pairs(tmp_path: Path) -> None:
+    one, other = [0.50, 0.70, 0.61, 0.40, 0.9], [0.75, 0.70, 0.48, 0.99]
+    found = compared(study(tmp_path, "one", one), study(tmp_path, "other", other, first_seed=1))
+    paired = scipy.stats.ttest_rel(other, one[1:]).confidence_interval(0.9)
+    gain = found.gain
+    assert gain is not None
+    assert gain.shared_seeds == 4
+    assert gain.mean == pytest.approx((paired.low + paired.high) / 2)
+    assert gain.half_width == pytest.approx((paired.high - paired.low) / 2, rel=2e-3)
+    assert f"by 0.0775 ± {gain.half_width:.2g} (90 % interval, paired by the 4 seeds that both have)." in "\n".join(lines(found))
 
 
 def test_a_gain_is_positive_where_the_second_is_better_whatever_the_direction(tmp_path: Path) -> None:

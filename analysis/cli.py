@@ -70,7 +70,9 @@ def parser() -> argparse.ArgumentParser:
     repro.add_argument("trial", type=int)
     repro.add_argument("--study", help="its name or folder; the newest where there is none")
 
-    export = command("export", "prints the shell script that runs verl itself with a recipe, or with what a study found")
+    export = command(
+        "export", "what runs verl itself with a recipe, or with what a study found: a shell script, or verl's own kind of yaml"
+    )
     export.add_argument(
         "recipe",
         nargs="+",
@@ -78,6 +80,9 @@ def parser() -> argparse.ArgumentParser:
         help="a study and what is to be otherwise, or all that verl-sweep would be given: experiment=... lr=...",
     )
     export.add_argument("--trial", type=int, metavar="N", help="another trial of the study than the best")
+    written = export.add_mutually_exclusive_group()
+    written.add_argument("--format", choices=("sh", "yaml"), default="sh", help="which of them is printed (sh)")
+    written.add_argument("-o", "--output", type=Path, metavar="PATH", help="a new file .sh or .yaml, or a folder that gets both, instead")
 
     sync = command("sync", "tells W&B what it lacks of the trials that have ended; to be repeated at will, whatever interrupted it")
     sync.add_argument("study", nargs="?", help="its name or folder; the newest where there is none")
@@ -157,7 +162,7 @@ def run(options: argparse.Namespace) -> int:
             case "repro":
                 commands.repro(outputs, options.study, options.trial)
             case "export":
-                commands.export(outputs, options.recipe, options.trial)
+                commands.export(outputs, options.recipe, options.trial, form=options.format, output=options.output)
             case "import":
                 commands.take_in(outputs, options)
             case "compare":

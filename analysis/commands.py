@@ -301,12 +301,13 @@ def repro(outputs: Path, name: str | None, number: int) -> None:
     print(repro_command(record, records.read(trial.spec, TrialSpec)))
 
 
-def export(outputs: Path, words: list[str], number: int | None) -> NoReturn:
+def export(outputs: Path, words: list[str], number: int | None, *, form: str, output: Path | None) -> NoReturn:
     """Becomes the program that composes configurations: this side of the project does without Hydra. Words behind a study's are added."""
+    options = [f"--format={form}"] if output is None else [f"--output={output}"]
     if "=" in words[0]:
         if number is not None:
             raise ConfigError("--trial belongs to a study: verl-study export <study> --trial N")
-        _become("sweeps.export", *words)
+        _become("sweeps.export", *options, *words)
     from analysis.repro import overrides_of
 
     study = find_study(outputs, words[0])
@@ -317,7 +318,7 @@ def export(outputs: Path, words: list[str], number: int | None) -> NoReturn:
             raise ConfigError(f"no trial of {study.name} is COMPLETE, so there is no best one; --trial N names another")
         number = best.number
     trial = find_trial(study, number)
-    _become("sweeps.export", *overrides_of(record, records.read(trial.spec, TrialSpec)), *words[1:])
+    _become("sweeps.export", *options, *overrides_of(record, records.read(trial.spec, TrialSpec)), *words[1:])
 
 
 def take_in(outputs: Path, options: argparse.Namespace) -> None:

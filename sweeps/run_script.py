@@ -1,14 +1,15 @@
-"""A resolved verl configuration as a shell script that starts verl itself; pure. Names only what differs from verl's own defaults."""
+"""A resolved verl configuration as a script or a yaml that starts verl itself; pure. Names only what differs from verl's own defaults."""
 
 from __future__ import annotations
 
 import copy
 import re
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from harness import preflight
@@ -27,13 +28,15 @@ OPTIONAL = (
 )
 ORDER = ("algorithm", "data", "actor_rollout_ref.model", "actor_rollout_ref.actor", "actor_rollout_ref.ref", "actor_rollout_ref.rollout")
 LAST = ("critic", "reward", "trainer")
+ENTRY = "verl.trainer.main_ppo"
+TREES = "verl.trainer.config"  # the package where Hydra finds them
 PLAIN_TREE = "ppo_trainer"  # verl's entry point takes it unless it is told otherwise
 _PATH = re.compile(r"/[A-Za-z0-9_./-]+")  # which Hydra reads without quotes
 _MISSING = object()
 
 
-def overrides(tree: Mapping[str, Any], defaults: DictConfig) -> tuple[str, ...]:
-    """Hydra overrides that turn verl's tree of defaults into `tree`, but for what is ours and for what verl ignores in it.
+def changes(tree: Mapping[str, Any], defaults: DictConfig) -> dict[str, Any]:
+    """By dotted key what turns verl's tree of defaults into `tree`, but for what is ours and for what verl ignores in it.
 
     What follows by one of verl's own interpolations is left to it. Raises ConfigError where verl alone cannot run the configuration.
     """
@@ -47,7 +50,13 @@ def overrides(tree: Mapping[str, Any], defaults: DictConfig) -> tuple[str, ...]:
     said = {key: value for key, value in free.items() if _is_to_be_said(value, own.get(key, _MISSING))}
     follows = _resolved(defaults, said)
     said |= {key: value for key, value in wanted.items() if key not in free and follows.get(key, _MISSING) != value}
-    return tuple(f"{'' if _exists(raw, key) else '+'}{key}={_text(said[key])}" for key in sorted(said, key=_place))
+    return {key: said[key] for key in sorted(said, key=_place)}
+
+
+def overrides(changed: Mapping[str, Any], defaults: DictConfig) -> tuple[str, ...]:
+    """The same as Hydra's overrides."""
+    raw = _plain(defaults, resolve=False)
+    return tuple(f"{'' if _exists(raw, key) else '+'}{key}={_text(value)}" for key, value in changed.items())
 
 
 def ignored(tree: Mapping[str, Any]) -> tuple[str, ...]:
@@ -59,10 +68,32 @@ def ignored(tree: Mapping[str, Any]) -> tuple[str, ...]:
 def script(tree_name: str, arguments: Sequence[str], *, name: str, remarks: Sequence[str], home: Path) -> str:
     """A POSIX shell script in the manner of verl's own examples; more overrides can be handed to it."""
     config = [] if tree_name == PLAIN_TREE else [f"--config-name={tree_name}"]
-    run = [f"trainer.project_name={name}", f"trainer.experiment_name={name}"]  # verl's defaults are shared, and it resumes by them
-    words = ["python3 -m verl.trainer.main_ppo", *(_quoted(argument, home) for argument in (*config, *arguments, *run)), '"$@"']
-    head = ["#!/bin/sh", *(f"# {' '.join(remark.split())}" for remark in remarks), "set -x", ""]
+    run = [f"{key}={value}" for key, value in _of_run(name).items()]
+    words = [f"python3 -m {ENTRY}", *(_quoted(argument, home) for argument in (*config, *arguments, *run)), '"$@"']
+    head = ["#!/bin/sh", *_comments(remarks), "set -x", ""]
     return "\n".join([*head, " \\\n    ".join(words)]) + "\n"
+
+
+def document(tree_name: str, changed: Mapping[str, Any], *, name: str, file: str, remarks: Sequence[str], home: Path) -> str:
+    """A yaml that verl's own entry point takes as its configuration; the command stands at its head. `file`: its name without .yaml."""
+    command = f'python3 -m {ENTRY} --config-path="$PWD" --config-name={shlex.quote(file)}'
+    tree: dict[str, Any] = {"defaults": [tree_name, "_self_"], "hydra": {"searchpath": [f"pkg://{TREES}"]}}
+    for key, value in {**changed, **_of_run(name)}.items():
+        node, *parents = tree, *key.split(".")[:-1]
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[key.rpartition(".")[2]] = _at_home(value, home)
+    text: str = yaml.safe_dump(tree, sort_keys=False, width=140, allow_unicode=True)
+    return "\n".join([*_comments([*remarks, f"In this file's folder: {command}"]), text])
+
+
+def _of_run(name: str) -> dict[str, str]:
+    """verl's defaults are shared, and it resumes by them."""
+    return {"trainer.project_name": name, "trainer.experiment_name": name}
+
+
+def _comments(remarks: Iterable[str]) -> list[str]:
+    return [f"# {' '.join(remark.split())}" for remark in remarks]
 
 
 def _refuse_own_code(wanted: Mapping[str, Any]) -> None:
@@ -135,3 +166,12 @@ def _quoted(argument: str, home: Path) -> str:
     if value.startswith(f"{home}/"):
         return f'{key}="$HOME"/{shlex.quote(value.removeprefix(f"{home}/"))}'
     return shlex.quote(argument)
+
+
+def _at_home(value: Any, home: Path) -> Any:
+    """Likewise for Hydra; a tuple as a list."""
+    if isinstance(value, list | tuple):
+        return [_at_home(item, home) for item in value]
+    if isinstance(value, str) and value.startswith(f"{home}/"):
+        return f"${{oc.env:HOME}}/{value.removeprefix(f'{home}/')}"
+    return value

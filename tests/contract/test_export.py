@@ -14,13 +14,14 @@ import commands
 import pytest
 from factory import StudyFactory
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from harness.fingerprint import leaves
 from sweeps import verl_tree
 from sweeps.composed import CONF
 from sweeps.config import trainer_config
-from sweeps.run_script import GPU_ENGINES, OPTIONAL, ignored, overrides
+from sweeps.run_script import GPU_ENGINES, OPTIONAL, changes, document, ignored, overrides
 
 OF_A_RUN = ("trainer.project_name", "trainer.experiment_name", "trainer.default_local_dir", "actor_rollout_ref.rollout.trace")
 ARGUMENTS = f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n"  # not `env`, which would find itself
@@ -41,6 +42,16 @@ def verls(arguments: list[str]) -> dict[str, Any]:
     names = [argument.partition("=")[2] for argument in arguments if argument.startswith("--config-name=")]
     with initialize_config_dir(str(verl_tree.folder()), version_base=None):
         config = compose(names[0] if names else "ppo_trainer", overrides=[line for line in arguments if not line.startswith("--")])
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != "model_engine"}
+
+
+def verls_own(file: Path) -> dict[str, Any]:
+    """As `verl.trainer.main_ppo --config-path=... --config-name=...` would compose a yaml that verl's own one is beneath."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(file.parent), version_base=None):
+        config = compose(file.stem)
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items() if key != "model_engine"}
@@ -98,11 +109,15 @@ def test_a_shell_and_verl_make_of_the_script_what_verl_sweep_trains_with(experim
     ],
     ids=" ".join,
 )
-def test_every_kind_of_recipe_comes_out_as_it_went_in(chosen: tuple[str, ...]) -> None:
+def test_every_kind_of_recipe_comes_out_as_it_went_in(chosen: tuple[str, ...], tmp_path: Path) -> None:
     tree = ours(*chosen)
     name = "ppo_megatron_trainer" if "engine=megatron" in chosen else "ppo_trainer"
-    arguments = overrides(tree, verl_tree.load(name))
+    changed = changes(tree, verl_tree.load(name))
+    arguments = overrides(changed, verl_tree.load(name))
     assert differences(verls([f"--config-name={name}", *arguments]), tree) == {}
+    file = tmp_path / "winner.yaml"
+    file.write_text(document(name, changed, name="winner", file="winner", remarks=[], home=Path.home()))
+    assert differences(verls_own(file), tree) == {}
     without, told = dict(leaves(verls([f"--config-name={name}", "actor_rollout_ref.rollout.name=vllm"]))), dict(leaves(tree))
     said = {argument.lstrip("+").partition("=")[0] for argument in arguments} - {"actor_rollout_ref.rollout.name"}
     assert [key for key in said if key in without and without[key] == told[key]] == []  # nothing that verl would do anyway
@@ -135,3 +150,38 @@ def test_what_a_study_found_is_exported_as_its_recipe_with_the_trials_point(tmp_
     for words in (("experiment=demo", "--trial", "0"), ("none",)):
         refused = commands.run("verl-study", "export", *words, cwd=tmp_path)
         assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1), refused.stderr
+
+
+def test_one_call_writes_the_script_and_the_yaml_and_never_over_a_file(tmp_path: Path) -> None:
+    recipe = ("experiment=qwen2_5_7b_grpo", "lr=3e-6")
+    both = commands.run("verl-study", "export", *recipe, "--output", "made/here", cwd=tmp_path)
+    assert (both.returncode, both.stdout) == (0, "made/here/qwen2_5_7b_grpo.sh\nmade/here/qwen2_5_7b_grpo.yaml\n"), both.stderr
+    script, document = (tmp_path / line for line in both.stdout.splitlines())
+    assert os.access(script, os.X_OK)
+    assert "actor_rollout_ref.actor.optim.lr=3e-06" in script.read_text()
+    assert verls_own(document)["actor_rollout_ref"]["actor"]["optim"]["lr"] == 3e-6
+    again = commands.run("verl-study", "export", *recipe, "-o", "made/here", cwd=tmp_path)
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+    assert "qwen2_5_7b_grpo.sh is there already" in again.stderr
+    alone = commands.run("verl-study", "export", *recipe, "-o", "winner.yaml", cwd=tmp_path)
+    assert (alone.returncode, alone.stdout) == (0, "winner.yaml\n")
+    assert '--config-path="$PWD" --config-name=winner' in (tmp_path / "winner.yaml").read_text()
+    printed = commands.run("verl-study", "export", *recipe, "--format", "yaml", cwd=tmp_path)
+    assert printed.stdout == document.read_text()
+
+
+@pytest.mark.slow
+def test_verls_own_entry_point_takes_the_yaml(tmp_path: Path) -> None:
+    """With the command that stands in it, and Hydra's word for composing without running."""
+    commands.run("verl-study", "export", "experiment=qwen2_5_7b_grpo", "lr=3e-6", "-o", "winner.yaml", cwd=tmp_path)
+    (line,) = [line for line in (tmp_path / "winner.yaml").read_text().splitlines() if "--config-path" in line]
+    command = line.partition("folder: ")[2].replace("python3", sys.executable, 1)
+    ran = subprocess.run(
+        ["sh", "-c", f"{command} --cfg job trainer.nnodes=2"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+    )
+    composed = OmegaConf.create(ran.stdout)
+    assert (composed.actor_rollout_ref.actor.optim.lr, composed.trainer.nnodes, composed.trainer.project_name) == (
+        3e-6,
+        2,
+        "qwen2_5_7b_grpo",
+    )

@@ -80,6 +80,11 @@ def interval(middle: float, half_width: float | None) -> str:
     return f"{middle:.{decimals}f} ± {half_width:.{decimals}f}"
 
 
+def gain(more: float, half_width: float | None) -> str:
+    """`+0.21 ± 0.05`"""
+    return f"{'+' if more >= 0 else ''}{interval(more, half_width)}"
+
+
 def duration(seconds: float | None) -> str:
     """42s, 3m05s, 1h12m, 2d03h; empty where it is not known."""
     if seconds is None:

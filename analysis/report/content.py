@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from analysis.report.ablation import Ablation, ablation
 from analysis.report.answer import Answer, answer
 from analysis.report.axes import leads
 from analysis.report.bill import Bill, bill
@@ -25,6 +26,7 @@ class Content:
     answer: Answer | None
     doubts: tuple[Doubt, ...]
     importances: tuple[Importance, ...]
+    ablation: Ablation | None  # None where there is no such question
     bill: Bill
     figures: tuple[Figure, ...]
     configurations: tuple[ConfigurationRow, ...]
@@ -62,6 +64,7 @@ def content(facts: Facts) -> Content:
         answer=answer(facts),
         doubts=doubts(facts, found, leads(facts), cost),
         importances=found,
+        ablation=ablation(facts),
         bill=cost,
         figures=tuple(one for one in wanted if one is not None),
         configurations=configuration_rows(facts, cost),

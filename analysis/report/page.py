@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from analysis.report.content import Content
 from analysis.report.figures.figure import COLOURS, STATE_COLOURS, Figure
-from harness.wording import compact, duration, summary_line
+from harness.wording import compact, duration, gain, summary_line
 
 
 def page(content: Content) -> str:
@@ -26,6 +26,7 @@ def page(content: Content) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"compact": compact, "duration": duration}
+    environment.globals["gain"] = gain
     return environment.get_template("page.html.j2").render(
         content=content,
         facts=content.facts,

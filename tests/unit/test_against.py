@@ -96,6 +96,18 @@ def test_a_default_that_was_not_run_comes_with_the_key_that_runs_it(tmp_path: Pa
     assert said(made) == "The default (lr=1e-06 n=8) was not run: study.default_trial=true makes it a trial."
 
 
+def test_a_default_outside_of_its_range_comes_with_what_a_trial_of_it_needs(tmp_path: Path) -> None:
+    made = study(tmp_path)
+    ran(made, 0.7, configuration="best", params={"lr": 3e-6, "n": 8})
+    space = {
+        "lr": '{"name": "FloatDistribution", "attributes": {"step": null, "low": 1e-05, "high": 0.01, "log": true}}',
+        "n": '{"name": "CategoricalDistribution", "attributes": {"choices": [4, 8]}}',
+    }
+    records.replace(made.paths.record, replace(records.read(made.paths.record, StudyRecord), space=space))
+    asked = "The default (lr=1e-06 n=8) was not run: a trial of it needs a wider range of lr, and study.default_trial=true."
+    assert said(made) == asked
+
+
 def test_a_default_without_a_value_says_how_it_ended(tmp_path: Path) -> None:
     made = study(tmp_path)
     made.ended(0, TrialState.FAIL, params=OWN, configuration="own")

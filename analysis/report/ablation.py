@@ -59,8 +59,9 @@ def ablation(facts: Facts) -> Ablation | None:
     known = [one for one in facts.configurations if one.values or one.forecast is not None]
     differing = [knob for knob in facts.domains if default[knob] != best.params.get(knob)]
     measured = against_default(facts.status, facts.result)
-    if not differing or measured is None or len(known) < LEAST or not _is_within(facts, default) or not _is_within(facts, best.params):
-        return Ablation(why_not=_why_not(len(known), differ=bool(differing), measured=measured is not None))
+    within = _is_within(facts, default) and _is_within(facts, best.params)
+    if not differing or not within or measured is None or len(known) < LEAST:
+        return Ablation(why_not=_why_not(len(known), differ=bool(differing), within=within, measured=measured is not None))
     surface = _Model(facts, known, measured.default.configuration)
     order, points = _greedy(surface, default, best.params, differing)
     joint = surface.joint(points)
@@ -81,14 +82,14 @@ def _is_within(facts: Facts, point: Mapping[str, Any]) -> bool:
     return all((place := domain.place(point.get(knob))) is not None and 0 <= place <= 1 for knob, domain in facts.domains.items())
 
 
-def _why_not(known: int, *, differ: bool, measured: bool) -> str:
+def _why_not(known: int, *, differ: bool, within: bool, measured: bool) -> str:
     if not differ:
         return "The best is the default itself."
+    if not within:
+        return "The default or the best one lies outside the ranges of the study's record, where a model knows nothing."
     if not measured:
         return f"The default has no value, and a model should not guess it: {KEY} makes it a trial."
-    if known < LEAST:
-        return f"{known} configurations with a value or a forecast of it are too few for a model: {LEAST} at least."
-    return "The default or the best one lies outside the ranges of the study's record, where a model knows nothing."
+    return f"{known} configurations with a value or a forecast of it are too few for a model: {LEAST} at least."
 
 
 def _greedy(

@@ -68,7 +68,7 @@ class Meter:
             if name.startswith(PEAK) and len(self.peaks) < _ROLES:
                 role = name.removeprefix(PEAK)
                 self.peaks[role] = max(self.peaks.get(role, 0.0), row[name])
-        self.mfu.add(row.get("perf/mfu/actor"))
+        self.mfu.add(row.get("perf/mfu/actor") or None)  # verl logs 0 for an architecture whose FLOPs it cannot count
         self.tokens_per_s.add(row.get("perf/throughput"))
         self.energy_kj.add(row.get(ENERGY))
 

@@ -83,6 +83,12 @@ def test_memory_is_the_most_of_any_step_rates_are_means_and_energy_is_a_sum() ->
     assert (use.tokens_per_s, use.energy_kj) == (2000.0, 3.5)
 
 
+def test_an_architecture_whose_flops_verl_cannot_count_has_no_mfu() -> None:
+    use = metered({PEAK + "actor": 10.0, "perf/mfu/actor": 0.0}).gpu()
+    assert use is not None
+    assert use.mfu is None
+
+
 NAMES = ("timing_s/step", "timing_s/save_checkpoint", "timing_s/testing", PEAK + "actor", "perf/mfu/actor", "perf/throughput", ENERGY)
 
 

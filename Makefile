@@ -40,12 +40,12 @@ smollm2: $(DONE) ## one trial on SmolLM2-135M-Instruct's real weights (slow)
 	@$(BIN)/verl-sweep experiment=smollm2_arithmetic
 
 test: $(DONE) ## the tests, a real verl study among them (10 minutes at most)
-	@# Three at a time, for on two cores one of them is always waiting; not so real verl: two trainings slow each other three to six times.
-	@$(BIN)/pytest -q -n 3 --dist loadfile -m 'not verl and not slow and not gpu'
+	@# Four at a time, for on two cores two of them are always waiting; not so real verl: two trainings slow each other three to six times.
+	@$(BIN)/pytest -q -n 4 --dist loadfile -m 'not verl and not slow and not gpu'
 	@$(BIN)/pytest -q -m 'verl and not slow and not gpu'
 
 test-all: $(DONE) ## the slow tests too
-	@$(BIN)/pytest -q -n 3 --dist loadfile -m 'not verl and not gpu'
+	@$(BIN)/pytest -q -n 4 --dist loadfile -m 'not verl and not gpu'
 	@$(BIN)/pytest -q -m 'verl and not gpu'
 
 # For a GPU host without a network. There PYTHON is the one that has torch, and nothing else of the project need be installed.

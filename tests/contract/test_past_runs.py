@@ -107,6 +107,7 @@ def test_they_have_a_report_and_can_be_compared_and_nobody_tells_wandb_of_them_a
     assert run("verl-study", "sync", "old", cwd=cwd).stdout == "old: W&B has every trial that ran\n"
 
 
+@pytest.mark.slow
 def test_group_tag_and_runs_yaml_choose_and_correct(offline: Path, tmp_path: Path) -> None:
     old = tmp_path / "old-runs"
     old.mkdir()
@@ -133,6 +134,7 @@ def test_a_log_that_is_none_is_left_out_and_counted(offline: Path, tmp_path: Pat
     assert done.stdout.splitlines()[2:] == ["left out: 1 whose log is none of W&B's"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_gone_on_with_is_one_and_its_later_word_counts(tmp_path: Path) -> None:
     there, name = tmp_path / "resumed", {"name": "resumed", "lr": 1e-6, "n": 8}
     for part in ({"values": [0.1, 0.2, 0.3], "ending": 1}, {"values": [0.5, 0.6], "first": 2}):
@@ -152,6 +154,7 @@ def test_without_wandb_its_runs_are_refused_with_what_to_install(tmp_path: Path,
             read_tasks(source)
 
 
+@pytest.mark.slow
 def test_a_replay_reads_them_too(offline: Path) -> None:
     (task,) = read_tasks(offline)
     assert (task.labels, task.seeds, task.total_steps) == (("good", "wide", "diverged"), 2, 3)
@@ -171,6 +174,7 @@ def test_a_project_is_read_whole_where_the_servers_history_would_be_a_sample(ser
     assert server.store.unknown == {}
 
 
+@pytest.mark.slow
 def test_runs_at_wandb_are_linked_and_chosen_by_the_server_and_a_replay_reads_them(server: WandbServer, tmp_path: Path) -> None:
     train(tmp_path / "there", TRAININGS[:3])
     (task,) = read_tasks("wandb://tests/gsm8k")

@@ -149,6 +149,7 @@ def test_as_many_jobs_may_fail_as_max_failure_rate_says_each_with_its_reason(app
     assert "trial 3 COMPLETE" in ran.stdout
 
 
+@pytest.mark.slow
 def test_a_named_study_in_sqlite_goes_on_with_new_points(app: Path) -> None:
     url = f"sqlite:///{app}/study.db"
     arguments = (f"hydra.sweeper.storage={url}", "hydra.sweeper.study_name=kl", "hydra.sweeper.n_trials=2", "hydra.sweeper.sampler.seed=3")

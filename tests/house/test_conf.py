@@ -62,6 +62,7 @@ def test_every_option_composes_to_what_verl_accepts(option: str) -> None:
     config = composed(option, *BESIDE.get(option, ()))
     assert refusals(config) == []
     assert read_settings(config).objectives
+    assert config.actor_rollout_ref.model.trust_remote_code is (option == "policy=openpangu_7b")  # consent is given to nobody else
 
 
 def test_one_key_names_the_model_of_actor_and_critic_and_one_agrees_to_its_code() -> None:

@@ -71,12 +71,6 @@ def test_openpangus_code_is_consented_to_wherever_it_is_loaded(experiment: str, 
     assert config.data.trust_remote_code is True
 
 
-def test_consent_to_remote_code_is_given_to_nobody_else() -> None:
-    for path in (CONF / "policy").glob("*.yaml"):
-        config = compose("config", overrides=[f"policy={path.stem}"])
-        assert config.actor_rollout_ref.model.trust_remote_code is (path.stem == "openpangu_7b"), path.stem
-
-
 def test_data_that_is_not_there_is_refused_with_who_writes_it(tmp_path: Path) -> None:
     composer, space, settings = opened("openpangu_7b_grpo", f"paths.data={tmp_path}")
     with pytest.raises(PreflightError) as caught:

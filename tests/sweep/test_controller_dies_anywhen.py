@@ -93,7 +93,9 @@ def test_two_slots_find_what_one_finds(undisturbed: dict[int, tuple[dict[str, An
 
 
 @pytest.mark.parametrize(
-    ("kills", "seed"), [(3, 0), pytest.param(200, 1, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])], ids=["3 kills", "200 kills"]
+    ("kills", "seed"),
+    [pytest.param(3, 0, marks=pytest.mark.slow), pytest.param(200, 1, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])],
+    ids=["3 kills", "200 kills"],
 )
 def test_a_study_killed_at_any_moment_has_one_history(
     undisturbed: dict[int, tuple[dict[str, Any], float]], tmp_path: Path, kills: int, seed: int

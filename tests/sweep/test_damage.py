@@ -37,7 +37,9 @@ def dead_amid(folder: Path) -> StudyPaths:
     return study
 
 
-@pytest.mark.parametrize("every", [False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize(
+    "every", [pytest.param(False, marks=pytest.mark.slow), pytest.param(True, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
 def test_a_damaged_record_is_named_with_the_cure_and_once_it_is_restored_the_study_goes_on(
     tmp_path: Path,
     refused: Refused,  # noqa: F811

@@ -48,7 +48,8 @@ def test_the_default_comes_first_and_whole_and_has_each_seed_that_the_best_has(
     assert seeds_of(study, default) >= seeds_of(study, study.trials[chosen].params)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "halving" else [pytest.mark.slow]) for name in PLANS])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLANS)
 def test_a_controller_that_dies_before_any_of_its_changes_is_followed_by_one_that_decides_alike(name: str) -> None:
     expected, world = new_study(), World(slots=3)
     control(expected, world, PLANS[name](), budget=12, default=WORST)

@@ -475,7 +475,11 @@ def test_the_first_interrupt_lets_the_running_trials_end_and_starts_no_other(tmp
     assert_nothing_left(study)
 
 
-@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)], ids=["interrupted twice", "terminated"])
+@pytest.mark.parametrize(
+    "signals",
+    [(signal.SIGINT, signal.SIGINT), pytest.param((signal.SIGTERM,), marks=pytest.mark.slow)],
+    ids=["interrupted twice", "terminated"],
+)
 def test_a_study_that_is_stopped_goes_on_later_with_the_very_trials_that_ran(tmp_path: Path, signals: tuple[signal.Signals, ...]) -> None:
     study = StudyPaths(tmp_path / "outputs" / "broken-off")
     controller = commands.start("verl-sweep", *LONG, "steps=5000", cwd=tmp_path)

@@ -52,6 +52,7 @@ def told(study: StudyPaths) -> list[str]:
     return [trial.state.name for trial in optuna.load_study(study_name=study.name, storage=storage.journal(study.journal)).trials]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_in_the_midst_ends_the_controller_with_a_sentence_and_loses_nothing(disk: Path) -> None:
     controller = commands.start("verl-sweep", *SLOW, cwd=disk)
     study = StudyPaths(disk / "outputs" / "two")

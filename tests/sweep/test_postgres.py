@@ -78,6 +78,7 @@ def assert_goes_on(server: Server, folder: Path, dies_at: int, expected: dict[st
     assert [spec.scratch for spec in engine_specs(study) if Path(spec.scratch).exists()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [LATE_SAMPLE[1]])
 def test_a_killed_controllers_study_goes_on_as_if_it_had_lived(
     server: Server, immortal: tuple[dict[str, Any], list[str]], tmp_path: Path, moment: str
@@ -280,6 +281,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_hydras_own_records_of_a_job_hold_no_password(server: Server, tmp_path: Path) -> None:
     url = database(server, tmp_path).replace(f"{USER}@", f"{USER}:{PASSWORD}@")
     (tmp_path / "app.py").write_text(APP)

@@ -143,6 +143,7 @@ def test_what_does_not_compose_is_said_in_hydras_words(application: tuple[Config
         recomposer.job(["nothing=2"], 0)
 
 
+@pytest.mark.slow
 def test_a_space_of_too_many_shapes_is_left_to_hydra(application: tuple[ConfigLoader, DictConfig]) -> None:
     recomposer = Recomposer(*application)
     shapes = [recomposer.job([f"name=n{number}"], number) is not None for number in range(66)]

@@ -337,7 +337,7 @@ def _keys(node: Mapping[str, Any], prefix: str = "") -> list[str]:
     return keys
 
 
-@pytest.mark.parametrize("base", [{}, {**PPO, **FIXED, **ADAPTIVE}], ids=["grpo", "ppo"])
+@pytest.mark.parametrize("base", [{}, pytest.param({**PPO, **FIXED, **ADAPTIVE}, marks=pytest.mark.slow)], ids=["grpo", "ppo"])
 def test_no_rule_stumbles_over_a_key_that_is_missing_null_or_of_another_type(tmp_path: Path, base: Change) -> None:
     config = legal(tmp_path, **base)
     for key in [key for key in _keys(config) if not key.startswith(UNREAD)]:

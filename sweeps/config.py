@@ -61,7 +61,7 @@ class Settings:
     limits: Limits
     guards: GuardSettings
     attempts: int
-    keep_best: int | None  # trials whose checkpoints stay; None: all
+    keep_best: int | None  # configurations of which a trial's checkpoints stay; None: all trials'
     checkpoint_cap: int  # bytes in all; 0: none
     budget: Budget
     fail_alike: int  # 0: a study whose first trials fail alike goes on

@@ -6,25 +6,26 @@ verl itself keeps a trial's last ones only (`trainer.max_actor_ckpt_to_keep`); i
 from __future__ import annotations
 
 import shutil
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness import records
 from harness.checkpoints import size
 from harness.paths import StudyPaths, TrialPaths
-from harness.types import Direction, Objective, TrialResult, TrialState
+from harness.types import Direction, Objective, TrialResult, TrialSpec, TrialState
 
 GIB = 2**30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Kept:
-    """An ended trial that has checkpoints."""
+class Ended:
+    """A trial that will not go on."""
 
     number: int
     state: TrialState
     values: tuple[float, ...] | None
-    size: int  # bytes
+    configuration: str  # empty where it has none of its own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,24 +42,42 @@ def least_promising(paused: Mapping[int, Paused], objective: Objective) -> list[
     return sorted(paused, key=lambda number: (paused[number].steps, sign * (paused[number].value or 0.0), number))
 
 
-def superfluous(kept: Sequence[Kept], objectives: Sequence[Objective], keep_best: int) -> list[int]:
-    """The pruned and the beaten: all that completed but the `keep_best` best; with several objectives, but those on the Pareto front."""
-    complete = [trial for trial in kept if trial.state is TrialState.COMPLETE and trial.values is not None]
+def superfluous(ended: Sequence[Ended], objectives: Sequence[Objective], keep_best: int) -> list[int]:
+    """The pruned and the beaten: all that completed but the best trial of each of the `keep_best` best configurations.
+
+    As in the study's result (harness/result.py) those with few seeds come behind those with many. With several objectives it is all that
+    completed but those on the Pareto front.
+    """
+    complete = [trial for trial in ended if trial.state is TrialState.COMPLETE and trial.values is not None]
     if len(objectives) == 1:
-        beaten = sorted(complete, key=lambda trial: _costs(trial, objectives))[keep_best:]
+        best = {trials[0].number for trials in _ranked(complete, objectives)[:keep_best]}
+        beaten = [trial for trial in complete if trial.number not in best]
     else:
         beaten = [trial for trial in complete if any(_dominates(other, trial, objectives) for other in complete)]
-    return sorted([trial.number for trial in kept if trial.state is TrialState.PRUNED] + [trial.number for trial in beaten])
+    return sorted([trial.number for trial in ended if trial.state is TrialState.PRUNED] + [trial.number for trial in beaten])
 
 
-def _costs(trial: Kept, objectives: Sequence[Objective]) -> tuple[float, ...]:
+def _ranked(complete: Iterable[Ended], objectives: Sequence[Objective]) -> list[list[Ended]]:
+    """The trials of each configuration, the best one first, by their means."""
+    groups: dict[str, list[Ended]] = {}
+    for trial in sorted(complete, key=lambda trial: _costs(trial, objectives)):
+        groups.setdefault(trial.configuration or f"trial {trial.number}", []).append(trial)
+    most = max(map(len, groups.values()), default=0)
+
+    def rank(trials: Sequence[Ended]) -> tuple[bool, float]:
+        return 2 * len(trials) <= most, statistics.fmean(_costs(trial, objectives)[0] for trial in trials)
+
+    return sorted(groups.values(), key=rank)
+
+
+def _costs(trial: Ended, objectives: Sequence[Objective]) -> tuple[float, ...]:
     """Less is better in each."""
     assert trial.values is not None
     signs = (-1 if objective.direction is Direction.MAXIMIZE else 1 for objective in objectives)
     return tuple(sign * value for sign, value in zip(signs, trial.values, strict=True))
 
 
-def _dominates(one: Kept, other: Kept, objectives: Sequence[Objective]) -> bool:
+def _dominates(one: Ended, other: Ended, objectives: Sequence[Objective]) -> bool:
     mine, theirs = _costs(one, objectives), _costs(other, objectives)
     return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
 
@@ -69,29 +88,27 @@ class CheckpointKeeper:
 
     study: StudyPaths
     objectives: tuple[Objective, ...]
-    keep_best: int | None  # None: those of all trials
+    keep_best: int | None  # configurations; None: those of all trials
     cap: int  # bytes; 0: none
     say: Callable[[str], None]
     full: bool = False  # the cap is reached with nothing left to remove: trials that start now save none
-    _ended: dict[int, TrialResult] = field(default_factory=dict)
+    _ended: dict[int, Ended] = field(default_factory=dict)
 
     def tidy(self, paused: Mapping[int, Paused]) -> list[int]:
         """After a trial has ended or paused. Returns the paused ones that have to be given up for the cap."""
-        kept = [trial for paths in self.study.trials() if (trial := self._kept(paths)) is not None]
+        ended = [trial for paths in self.study.trials() if (trial := self._if_ended(paths)) is not None]
         if self.keep_best is not None:
-            gone = set(superfluous(kept, self.objectives, self.keep_best))
-            self.remove(gone)
-            kept = [trial for trial in kept if trial.number not in gone]
-        return self._heed_cap(kept, paused) if self.cap else []
+            self.remove(superfluous(ended, self.objectives, self.keep_best))
+        return self._heed_cap(ended, paused) if self.cap else []
 
-    def _heed_cap(self, kept: Iterable[Kept], paused: Mapping[int, Paused]) -> list[int]:
+    def _heed_cap(self, ended: Iterable[Ended], paused: Mapping[int, Paused]) -> list[int]:
         """Those that failed go first, the oldest before the others, then the paused; what serves is the trial that runs and the best."""
         used = sum(size(paths.checkpoints) for paths in self.study.trials())
-        for trial in sorted((trial for trial in kept if trial.state is TrialState.FAIL), key=lambda trial: trial.number):
+        for number in sorted(trial.number for trial in ended if trial.state is TrialState.FAIL):
             if used <= self.cap:
                 break
-            self.remove([trial.number])
-            used -= trial.size
+            used -= size(self.study.trial(number).checkpoints)
+            self.remove([number])
         given_up = []
         for number in least_promising(paused, self.objectives[0]):
             if used <= self.cap:
@@ -106,17 +123,15 @@ class CheckpointKeeper:
         self.full = used > self.cap
         return given_up
 
-    def _kept(self, paths: TrialPaths) -> Kept | None:
-        if paths.number not in self._ended:
-            result = records.read_if_there(paths.result, TrialResult)
-            if result is None:
-                return None  # it may still need them
-            self._ended[paths.number] = result
-        if not paths.checkpoints.exists():
-            return None
-        result = self._ended[paths.number]
-        return Kept(number=paths.number, state=result.state, values=result.values, size=size(paths.checkpoints))
+    def _if_ended(self, paths: TrialPaths) -> Ended | None:
+        """None of one that may still need its checkpoints."""
+        if paths.number not in self._ended and (result := records.read_if_there(paths.result, TrialResult)) is not None:
+            spec = records.read_if_there(paths.spec, TrialSpec)
+            configuration = spec.configuration if spec is not None else ""
+            self._ended[paths.number] = Ended(number=paths.number, state=result.state, values=result.values, configuration=configuration)
+        return self._ended.get(paths.number)
 
     def remove(self, numbers: Iterable[int]) -> None:
         for number in numbers:
-            shutil.rmtree(self.study.trial(number).checkpoints, ignore_errors=True)
+            if (checkpoints := self.study.trial(number).checkpoints).exists():
+                shutil.rmtree(checkpoints, ignore_errors=True)

@@ -9,14 +9,14 @@ import pytest
 from harness import records
 from harness.paths import StudyPaths
 from harness.types import Direction, Objective, Reason, TrialResult, TrialState
-from sweeps.disk import CheckpointKeeper, Kept, Paused, least_promising, superfluous
+from sweeps.disk import CheckpointKeeper, Ended, Paused, least_promising, superfluous
 
 UP, DOWN = Objective(metric="a"), Objective(metric="b", direction=Direction.MINIMIZE)
 MIB = 2**20
 
 
-def kept(number: int, state: TrialState, *values: float) -> Kept:
-    return Kept(number=number, state=state, values=values or None, size=1)
+def kept(number: int, state: TrialState, *values: float, of: str = "") -> Ended:
+    return Ended(number=number, state=state, values=values or None, configuration=of)
 
 
 def test_the_best_stay_whichever_way_is_better() -> None:
@@ -25,6 +25,14 @@ def test_the_best_stay_whichever_way_is_better() -> None:
     assert superfluous(trials, (DOWN,), 1) == [1, 2]
     assert superfluous(trials, (UP,), 2) == [0]
     assert superfluous(trials, (UP,), 0) == [0, 1, 2]
+
+
+def test_of_a_configuration_with_several_seeds_its_best_trial_stays_and_a_lucky_seed_does_not_beat_it() -> None:
+    tried = [(0, 0.9, "lucky"), (1, 0.5, "good"), (2, 0.7, "good"), (3, 0.6, "good"), (4, 0.2, "bad"), (5, 0.8, "bad")]
+    trials = [kept(number, TrialState.COMPLETE, value, of=of) for number, value, of in tried]
+    assert superfluous(trials, (UP,), 1) == [0, 1, 3, 4, 5]
+    assert superfluous(trials, (UP,), 2) == [0, 1, 3, 4]
+    assert superfluous(trials, (UP,), 3) == [1, 3, 4]
 
 
 def test_pruned_trials_go_and_failed_ones_stay() -> None:

@@ -10,10 +10,14 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import optuna
+
 from harness import records
-from harness.paths import StudyPaths
+from harness.metrics import MetricReader
+from harness.paths import AttemptPaths, StudyPaths
 from harness.processes import COOKIE
-from harness.types import EngineSpec, TrialResult
+from harness.types import EngineSpec, Event, TrialResult
+from sweeps import storage
 
 TIMEOUT_S = 120.0
 MODULES = {"verl-sweep": "sweeps.app", "verl-study": "analysis.cli"}
@@ -63,9 +67,31 @@ def engine_specs(study: StudyPaths) -> list[EngineSpec]:
     return [records.read(engine.command, EngineSpec) for engine in study.engines() if engine.command.exists()]
 
 
+def opened(study: StudyPaths) -> optuna.Study:
+    """As Optuna has it."""
+    return optuna.load_study(study_name=study.name, storage=storage.journal(study.journal))
+
+
+def engine_of(study: StudyPaths, attempt: AttemptPaths) -> list[Event]:
+    """What happened to the engine that served an attempt."""
+    (given,) = [event for event in records.events(attempt.events) if event.name == "given_slot"]
+    return list(records.events(study.engine(given.data["engine"]).events))
+
+
+def steps_logged(attempt: AttemptPaths) -> list[int]:
+    """In their order."""
+    return [point.step for point in MetricReader(attempt.metrics).new_points()]
+
+
 def left_alive(study: StudyPaths) -> list[int]:
     """Processes that carry the cookie of one of the study's engines."""
     return carriers(*(spec.engine for spec in engine_specs(study)))
+
+
+def assert_nothing_left(study: StudyPaths) -> None:
+    """No process, no temporary folder."""
+    assert left_alive(study) == []
+    assert [spec.scratch for spec in engine_specs(study) if Path(spec.scratch).exists()] == []
 
 
 def carriers(*engines: str) -> list[int]:

@@ -14,7 +14,7 @@ from analysis.report.series import Series, read_series
 from analysis.report.space import Domain, domains
 from analysis.report.spans import Span, read_spans
 from harness.comparison import mean
-from harness.forecast import Forecast, Whole, forecast, level
+from harness.forecast import Forecast, Whole, forecast
 from harness.paths import StudyPaths
 from harness.result import CONFIDENCE, Estimate, Result, is_candidate
 from harness.status import StudyStatus
@@ -53,11 +53,11 @@ class Configuration:
     standing: Standing
     estimate: Estimate | None
     forecast: Forecast | None  # where no trial came to its end and enough others tell how it would have gone on
-    reached: float | None  # likewise: where the one that came furthest stood, which did not fail
+    reached: float | None  # likewise: what the one that came furthest logged last, which did not fail
 
     @property
     def level(self) -> float | None:
-        """The mean over its seeds, else the forecast of its end, else where it stood last."""
+        """The mean over its seeds, else the forecast of its end, else what it logged last."""
         if self.values:
             return mean(list(self.values.values()))
         return self.forecast.value if self.forecast else self.reached
@@ -129,7 +129,7 @@ def _configurations(status: StudyStatus, result: Result | None) -> tuple[Configu
             standing=_standing(name, trials, status, result),
             estimate=estimates.get(name),
             forecast=expected.get(name),
-            reached=level(_reports(furthest[name]), furthest[name].steps) if name in furthest else None,
+            reached=_last(furthest[name]) if name in furthest else None,
         )
         for name, trials in groups.items()
     ]
@@ -193,6 +193,11 @@ def _forecasts(status: StudyStatus, furthest: Mapping[str, TrialStatus]) -> dict
 
 def _reports(trial: TrialStatus) -> Mapping[int, float]:
     return {step: value for step, value in trial.curve if math.isfinite(value)}
+
+
+def _last(trial: TrialStatus) -> float | None:
+    reports = _reports(trial)
+    return reports[max(reports)] if reports else None
 
 
 def _guards(status: StudyStatus) -> list[tuple[int, GuardVerdict]]:

@@ -94,10 +94,10 @@ def test_a_shell_and_verl_make_of_the_script_what_verl_sweep_trains_with(experim
     "chosen",
     [
         ("experiment=qwen2_5_7b_dapo",),
-        ("experiment=qwen3_4b_gspo",),
-        ("experiment=qwen2_5_1_5b_rloo",),
+        pytest.param(("experiment=qwen3_4b_gspo",), marks=pytest.mark.slow),
+        pytest.param(("experiment=qwen2_5_1_5b_rloo",), marks=pytest.mark.slow),
         ("experiment=qwen2_5_32b_lora_grpo",),
-        ("experiment=qwen2_5_vl_7b_grpo", "engine=fsdp", "engine.optimizer_offload=true"),
+        pytest.param(("experiment=qwen2_5_vl_7b_grpo", "engine=fsdp", "engine.optimizer_offload=true"), marks=pytest.mark.slow),
         (
             "engine=megatron",
             "policy=qwen2_5_7b",

@@ -169,7 +169,7 @@ def test_without_pauses_no_checkpoint_is_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "plan",
     [
-        ("hydra/sweeper/plan=fixed_seeds", "hydra.sweeper.plan.seeds=2"),
+        pytest.param(("hydra/sweeper/plan=fixed_seeds", "hydra.sweeper.plan.seeds=2"), marks=pytest.mark.slow),
         pytest.param(("hydra/sweeper/plan=racing", "hydra.sweeper.plan.contenders=2"), marks=pytest.mark.slow),
         pytest.param(
             ("hydra/sweeper/plan=confirmation", "hydra.sweeper.plan.configurations=2", "hydra.sweeper.plan.seeds=1"), marks=pytest.mark.slow

@@ -217,6 +217,7 @@ def test_a_database_that_cannot_be_opened_is_refused_in_a_sentence(
     assert "its password comes from PGPASSWORD or ~/.pgpass" in refused(*DRILL, f"{STORAGE}{url}")
 
 
+@pytest.mark.slow
 def test_a_user_who_may_not_make_tables_is_told_so(server: Server, tmp_path: Path) -> None:
     url = database(server, tmp_path)
     with server.connect("postgres") as connection:

@@ -255,6 +255,7 @@ def assert_goes_on(rig: Supervised, attempt: RigAttempt) -> None:
     assert (result.state, sorted(again.rows())) == (RunState.SUCCEEDED, [saved + 1]), result
 
 
+@pytest.mark.slow
 def test_a_generation_that_is_killed_leaves_nothing(tmp_path: Path, neighbour: Neighbour) -> None:
     campaign(tmp_path, [("generation", ROOT_PROCESS)], neighbour, prove_last=False)
 

@@ -14,6 +14,7 @@ from analysis.report.axes import Lead
 from analysis.report.bill import Bill
 from analysis.report.facts import FEW_WHOLES, Facts, Standing
 from analysis.report.importance import Importance
+from analysis.report.limits import limits, within
 from analysis.report.series import shown_metrics
 from analysis.report.space import Choices, Domain, Range
 from harness.digest import failures, numbers
@@ -129,7 +130,10 @@ def _edges(facts: Facts, found: Sequence[Importance]) -> Iterator[Doubt]:
         if best is None or end is None or knob not in facts.status.record.space:
             continue
         assert isinstance(value, int | float)
-        further = domain.around(value) if isinstance(domain, Range) else domain.beyond(value)
+        low, high = limits(knob, domain)
+        if value <= low or value >= high:
+            continue  # nothing lies beyond
+        further = within(domain.around(value) if isinstance(domain, Range) else domain.beyond(value), low, high)
         yield Doubt(
             matter=Matter.EDGE,
             text=f"The best {facts.names[knob]}, {compact(value)}, lies at the {end} of what was tried ({domain.asked()}): better "

@@ -14,7 +14,9 @@ from analysis.report.bill import bill
 from analysis.report.content import Content, content
 from analysis.report.facts import Facts, Standing, read_facts
 from analysis.report.importance import importances
+from analysis.report.limits import limits, within
 from analysis.report.series import read_series, thinned
+from analysis.report.space import Choices, Domain, Range
 from analysis.report.unresolved import Doubt, Matter
 from harness import records
 from harness.status import load_study
@@ -39,12 +41,12 @@ def found(study: StudyFactory, matter: Matter) -> list[Doubt]:
     return [doubt for doubt in made(study).doubts if doubt.matter is matter]
 
 
-def with_space(study: StudyFactory) -> StudyFactory:
+def with_space(study: StudyFactory, space: dict[str, str] = SPACE) -> StudyFactory:
     from dataclasses import replace
 
     from harness.types import StudyRecord
 
-    records.replace(study.paths.record, replace(records.read(study.paths.record, StudyRecord), space=SPACE))
+    records.replace(study.paths.record, replace(records.read(study.paths.record, StudyRecord), space=space))
     return study
 
 
@@ -79,6 +81,29 @@ def test_the_best_at_the_edge_of_a_range_comes_with_the_next_range(tmp_path: Pat
     study.ended(0, values=(0.9,), params=point(lr=9.9e-5, n=16))
     study.ended(1, values=(0.1,), params=point(lr=1e-5))
     assert [doubt.cure for doubt in found(study, Matter.EDGE)] == [f"{LR}=tag(log,interval(9.9e-06,0.00099))", f"{N}=choice(8,16,32)"]
+
+
+@pytest.mark.parametrize(
+    ("knob", "domain", "expected"),
+    [
+        ("rollout_n", Choices(values=(2, 4, 8)), (2, math.inf)),
+        ("actor_rollout_ref.rollout.n", Choices(values=(1, 2, 4)), (0, math.inf)),
+        ("algorithm.lam", Choices(values=(0.9, 0.95, 1.0)), (0, 1)),
+        ("kl_coef", Range(low=0.0, high=0.01, log=False, whole=False), (0, math.inf)),
+        ("offset", Range(low=-1.0, high=1.0, log=False, whole=False), (-math.inf, math.inf)),
+    ],
+)
+def test_nobody_is_sent_beyond_what_makes_sense(knob: str, domain: Domain, expected: tuple[float, float]) -> None:
+    assert limits(knob, domain) == expected
+
+
+def test_a_range_that_cannot_go_on_is_no_doubt_and_one_that_can_a_little_is_cut(tmp_path: Path) -> None:
+    pairs = SPACE[N].replace("[4, 8, 16]", "[2, 4, 8]")
+    study = with_space(StudyFactory(tmp_path, n_trials=2), {**SPACE, N: pairs})
+    study.ended(0, values=(0.9,), params=point(n=2))
+    assert found(study, Matter.EDGE) == []
+    assert within(Range(low=-0.005, high=0.005, log=False, whole=False), 0, math.inf) == Range(low=0, high=0.005, log=False, whole=False)
+    assert within(Choices(values=(1, 2, 4)), 2, math.inf) == Choices(values=(2, 4))
 
 
 def test_an_objective_that_never_varied_and_a_guard_that_fired_are_told(tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.metadata
 import importlib.util
 import re
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -25,15 +25,15 @@ def names() -> tuple[str, ...]:
 
 def load(name: str) -> DictConfig:
     """One trainer's complete tree, interpolations unresolved; a new object at each call, for Hydra merges into it."""
-    return OmegaConf.create(_read(name))
+    return copy.deepcopy(_read(name))
 
 
 @functools.cache
-def _read(name: str) -> dict[str, Any]:
-    """Parsed once a process: a thousand lines of yaml take longer than all the rest of a composition."""
-    tree = OmegaConf.to_container(OmegaConf.load(_path(name)), resolve=False)
-    assert isinstance(tree, dict)
-    return {str(key): value for key, value in tree.items()}
+def _read(name: str) -> DictConfig:
+    """Parsed once a process: a thousand lines of yaml take longer than all the rest of a composition; a copy is the least."""
+    tree = OmegaConf.load(_path(name))
+    assert isinstance(tree, DictConfig)
+    return tree
 
 
 @functools.cache

@@ -136,6 +136,7 @@ def test_a_wrong_key_is_refused_with_the_nearest(tmp_path: Path) -> None:
     assert "did you mean rollout_n" in ran.stderr
 
 
+@pytest.mark.slow
 def test_what_a_study_found_is_exported_as_its_recipe_with_the_trials_point(tmp_path: Path) -> None:
     study = StudyFactory(
         tmp_path / "outputs", "one", command=("-m", "experiment=qwen2_5_7b_grpo", "lr=2e-6,3e-6", "study.name=one"), knobs=("lr",)

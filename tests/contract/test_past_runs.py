@@ -188,6 +188,7 @@ def test_runs_at_wandb_are_linked_and_chosen_by_the_server_and_a_replay_reads_th
     assert [path for path in (tmp_path / "outputs").rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()] == []
 
 
+@pytest.mark.slow
 def test_runs_of_this_harness_come_back_as_the_trials_that_they_were(server: WandbServer, tmp_path: Path) -> None:
     assert drill(tmp_path, "hydra.sweeper.n_trials=4", "steps=10").returncode == 0
     assert run("verl-study", "sync", "drill", cwd=tmp_path).returncode == 0

@@ -47,6 +47,7 @@ def test_shapes_have_the_published_number_of_parameters(printer: ModuleType) -> 
     assert {name: printer.SHAPES[name].parameters for name in PUBLISHED} == PUBLISHED
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_hydra")
 def test_the_table_is_what_the_function_counts_and_every_recipe_fits_its_cards(printer: ModuleType) -> None:
     lines, counted = printer.table()

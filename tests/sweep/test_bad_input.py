@@ -96,11 +96,13 @@ def the_sentence(status: object, out: str, err: str, before: list[str], folder: 
             (*DRILL, "objective.metric=critic/score/meen"),
             "objective.metric: verl logs no metric 'critic/score/meen'; did you mean critic/score/mean?",
             id="metric",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             (*DRILL, "trainer.test_freq=-1"),
             "objective.metric: val-core/*/acc/mean@1 is never logged without validation; set trainer.test_freq to 1",
             id="no validation",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             (*DRILL, "hydra.sweeper.n_trials=0"), "hydra.sweeper.n_trials: expected a whole number, 1 or more, got 0", id="no trials"
@@ -129,15 +131,29 @@ def the_sentence(status: object, out: str, err: str, before: list[str], folder: 
             (*DRILL, "hydra.sweeper.sampler.sigma=1"), "hydra.sweeper.sampler.sigma: there is no such key", id="sampler's new key"
         ),
         pytest.param(
-            (*PLAN, "seed=choice(1,2)"), "seed: the plan Halving chooses seeds itself; do not sweep it, or use", id="plan with swept seed"
+            (*PLAN, "seed=choice(1,2)"),
+            "seed: the plan Halving chooses seeds itself; do not sweep it, or use",
+            id="plan with swept seed",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
-            (*PLAN, "actor_rollout_ref.rollout.seed=choice(1,2)"), "actor_rollout_ref.rollout.seed: the plan", id="plan, verl's seed"
+            (*PLAN, "actor_rollout_ref.rollout.seed=choice(1,2)"),
+            "actor_rollout_ref.rollout.seed: the plan",
+            id="plan, verl's seed",
+            marks=pytest.mark.slow,
         ),
-        pytest.param((*PLAN, "data.seed=3"), "data.seed: the plan Halving sets other seeds by the knob seed", id="plan with fixed seed"),
+        pytest.param(
+            (*PLAN, "data.seed=3"),
+            "data.seed: the plan Halving sets other seeds by the knob seed",
+            id="plan with fixed seed",
+            marks=pytest.mark.slow,
+        ),
         pytest.param((*PLAN, "steps=choice(10,20)"), "steps: the plan Halving counts full runs, which have one length", id="plan, lengths"),
         pytest.param(
-            (*PLAN, "trainer.total_training_steps=null"), "trainer.total_training_steps: the plan Halving needs", id="plan, no length"
+            (*PLAN, "trainer.total_training_steps=null"),
+            "trainer.total_training_steps: the plan Halving needs",
+            id="plan, no length",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             (*PLAN, "objective.metric=[val-core/*/acc/mean@1,critic/score/mean]"),
@@ -164,11 +180,17 @@ def the_sentence(status: object, out: str, err: str, before: list[str], folder: 
             (*PLAN, "study.default_trial=true", "hydra.sweeper.n_trials=2"),
             "hydra.sweeper.n_trials: beside the default 2 full runs leave nothing to choose from; 3 is the least",
             id="plan, too little beside the default",
+            marks=pytest.mark.slow,
         ),
         pytest.param((*DRILL, "study.default_trial=1"), "study.default_trial: expected true or false, got 1", id="default, no or yes"),
         pytest.param((*DRILL, "hydra/sweeper/plan=havling"), "hydra/sweeper/plan: there is no option 'havling'; did you", id="plan's name"),
         pytest.param((*DRILL, "hydra.sweeper.storage=nosql://x"), "hydra.sweeper.storage: cannot open nosql://x", id="storage"),
-        pytest.param((*DRILL, "hydra/launcher=basic"), "hydra/launcher: this one starts plain task functions only", id="launcher"),
+        pytest.param(
+            (*DRILL, "hydra/launcher=basic"),
+            "hydra/launcher: this one starts plain task functions only",
+            id="launcher",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             (*DRILL, "resources.gpus_per_slot=1", "resources.gpus=[]"), "resources.gpus_per_slot: 1 asked for a trial, 0 there", id="GPUs"
         ),

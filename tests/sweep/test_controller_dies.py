@@ -92,7 +92,7 @@ def test_the_history_is_that_of_three_trials_that_ran_once(immortal: tuple[dict[
     assert changes > max(SAMPLE)
 
 
-@pytest.mark.parametrize("dies_at", [SAMPLE[0], pytest.param(SAMPLE[1], marks=pytest.mark.slow), SAMPLE[2]])
+@pytest.mark.parametrize("dies_at", [SAMPLE[0], *(pytest.param(moment, marks=pytest.mark.slow) for moment in SAMPLE[1:])])
 def test_a_killed_controllers_study_goes_on_as_if_it_had_lived(immortal: tuple[dict[str, Any], int], tmp_path: Path, dies_at: int) -> None:
     assert_goes_on(tmp_path, dies_at, immortal[0])
 

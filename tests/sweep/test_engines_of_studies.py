@@ -46,6 +46,7 @@ def test_one_engine_serves_several_trials_that_differ_in_hot_knobs_only(tmp_path
     assert_nothing_left(study)
 
 
+@pytest.mark.slow
 def test_without_reuse_every_trial_starts_an_engine(tmp_path: Path) -> None:
     ran = drill(tmp_path, *NO_PRUNER, "rollout_n=16", "engine.reuse=never", "hydra.sweeper.n_trials=3", "study.name=cold")
     assert (ran.returncode, ran.stderr) == (0, "")

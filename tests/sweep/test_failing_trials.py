@@ -115,6 +115,7 @@ def test_a_crashed_trial_is_tried_again_in_another_engine(tmp_path: Path) -> Non
     assert_nothing_left(study)
 
 
+@pytest.mark.slow
 def test_a_trial_that_an_accident_befell_completes_in_its_next_attempt(tmp_path: Path) -> None:
     ran = drill(tmp_path, *NO_PRUNER, "drill.mode=killed_once", "hydra.sweeper.n_trials=2", "study.name=once")
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -123,6 +124,7 @@ def test_a_trial_that_an_accident_befell_completes_in_its_next_attempt(tmp_path:
     assert records.read(study.trial(0).attempt(0).failure, Failure).kind is FailureKind.KILLED
 
 
+@pytest.mark.slow
 def test_an_error_of_the_program_is_not_tried_again(tmp_path: Path) -> None:
     ran = commands.run("verl-sweep", "experiment=drill", *QUICK, "drill.mode=crash", "limits.attempts=3", "study.name=bug", cwd=tmp_path)
     assert (ran.returncode, ran.stderr) == (1, "verl-sweep: the trial ended as FAIL (crashed): RuntimeError: drill: told to crash\n")

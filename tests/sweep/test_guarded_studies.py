@@ -135,7 +135,7 @@ def immortal(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sequence[object]
     return ending(StudyPaths(folder / "outputs" / "mortal")), changes.index("_place guard.json") + 1
 
 
-LATER = [pytest.param(0, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+LATER = [pytest.param(later, marks=pytest.mark.slow) for later in range(4)]
 
 
 @pytest.mark.parametrize("later", LATER, ids=["the verdict", "its event", "the stop request", "the next change"])

@@ -23,7 +23,9 @@ IDLE_SHARE = 0.01  # of a core: 64 of them leave two cores to the trainings
 
 
 @pytest.mark.parametrize(
-    "trials", [300, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])], ids=["300 trials", "10,000 trials"]
+    "trials",
+    [pytest.param(300, marks=pytest.mark.slow), pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])],
+    ids=["300 trials", "10,000 trials"],
 )
 def test_the_loop_stays_small_and_costs_a_trial_little_beyond_optuna(trials: int) -> None:
     work = load.Work(trials=trials, reports=100, at_once=64)

@@ -75,6 +75,7 @@ def test_a_disk_that_fills_up_in_the_midst_ends_the_controller_with_a_sentence_a
     assert left_alive(study) == []
 
 
+@pytest.mark.slow
 def test_a_read_only_study_can_be_looked_at_and_is_not_launched(disk: Path) -> None:
     arguments = ("-m", "experiment=drill", *commands.QUICK)
     assert commands.run("verl-sweep", *arguments, "hydra.sweeper.n_trials=1", "study.name=one", cwd=disk).returncode == 0

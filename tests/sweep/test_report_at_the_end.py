@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from commands import drill, run
 
 from harness.paths import StudyPaths
@@ -26,6 +27,7 @@ def test_a_report_that_cannot_be_written_is_a_line_and_no_failure(tmp_path: Path
     assert done.stdout.splitlines()[-1].startswith("no report: analysis.cli report")
 
 
+@pytest.mark.slow
 def test_one_trial_alone_has_no_report(tmp_path: Path) -> None:
     done = run("verl-sweep", "experiment=drill", "study.name=alone", "study.report=true", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -22,6 +22,7 @@ def task(folder: Path, *overrides: str) -> Asset:
     return next(asset for asset in settings.assets if asset.kind == "task")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_hydra")
 def test_data_of_other_options_is_refused_and_of_the_same_is_used(tmp_path: Path) -> None:
     pytest.importorskip("reasoning_gym")

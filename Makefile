@@ -9,6 +9,9 @@ BIN    := $(VENV)/bin
 DONE   := $(VENV)/.installed
 SAY     = @printf '%s\n'
 
+# Where it is set, every process compiles the whole project anew, and studies start hundreds of them.
+unexport PYTHONDONTWRITEBYTECODE
+
 # What is made on the spot (a tiny policy, its data) stays in this folder, so that a clone is complete and removable.
 export VERL_SWEEP_ASSETS ?= $(CURDIR)/.assets
 
@@ -41,11 +44,12 @@ smollm2: $(DONE) ## one trial on SmolLM2-135M-Instruct's real weights (slow)
 
 test: $(DONE) ## the tests, a real verl study among them (10 minutes at most)
 	@# Four at a time, for on two cores two of them are always waiting; not so real verl: two trainings slow each other three to six times.
-	@$(BIN)/pytest -q -n 4 --dist loadfile -m 'not verl and not slow and not gpu'
+	@# Each of the four imports every file of tests that it is given, hence not those that import torch and verl.
+	@$(BIN)/pytest -q -n 4 --dist loadfile --ignore=tests/verl -m 'not verl and not slow and not gpu'
 	@$(BIN)/pytest -q -m 'verl and not slow and not gpu'
 
 test-all: $(DONE) ## the slow tests too
-	@$(BIN)/pytest -q -n 4 --dist loadfile -m 'not verl and not gpu'
+	@$(BIN)/pytest -q -n 4 --dist loadfile --ignore=tests/verl -m 'not verl and not gpu'
 	@$(BIN)/pytest -q -m 'verl and not gpu'
 
 # For a GPU host without a network. There PYTHON is the one that has torch, and nothing else of the project need be installed.

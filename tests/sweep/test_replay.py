@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import random
@@ -31,7 +32,12 @@ from sweeps.runner import Outcome, Proposal, Update
 
 NAMES = sorted([DEFAULT, *(path.stem for path in PRESETS.glob("*.yaml"))])
 TPE = {"_target_": "optuna.samplers.TPESampler", "seed": None, "n_startup_trials": 4}
-POLICIES = {name: read_policy(name, 20) for name in NAMES}
+
+
+@functools.cache
+def policy_of(name: str) -> Policy:
+    """Composed when a test wants it: a fifth of a second each."""
+    return read_policy(name, 20)
 
 
 def games(one: Task, policy: Policy, *, runs: float, slots: int = 1, seed: int = 0, repeat: int = 4) -> list[Played]:
@@ -45,19 +51,19 @@ def games(one: Task, policy: Policy, *, runs: float, slots: int = 1, seed: int =
 @pytest.mark.parametrize("slots", [1, 4])
 def test_where_nothing_is_noisy_and_the_budget_is_ample_every_policy_finds_the_best(name: str, slots: int) -> None:
     clear = task(ladder(10))
-    assert {one.pick for one in games(clear, POLICIES[name], runs=60, slots=slots)} == {9}
-    assert {one.pick for one in games(clear.toward(Direction.MINIMIZE), POLICIES[name], runs=60, slots=slots)} == {0}
+    assert {one.pick for one in games(clear, policy_of(name), runs=60, slots=slots)} == {9}
+    assert {one.pick for one in games(clear.toward(Direction.MINIMIZE), policy_of(name), runs=60, slots=slots)} == {0}
 
 
 def test_a_sampler_that_learns_finds_more_than_a_random_one() -> None:
     smooth = task(ladder(200, seeds=1))
-    policies = (POLICIES["random"], replace(POLICIES["random"], sampler=TPE))
+    policies = (policy_of("random"), replace(policy_of("random"), sampler=TPE))
     random_regret, learned = (np.mean([smooth.regrets()[one.pick] for one in games(smooth, policy, runs=20)]) for policy in policies)
     assert learned < random_regret / 2
 
 
 def test_random_sampling_never_takes_a_configuration_twice() -> None:
-    assert {one.pick for one in games(task(ladder(10, seeds=1)), POLICIES["random"], runs=10)} == {9}
+    assert {one.pick for one in games(task(ladder(10, seeds=1)), policy_of("random"), runs=10)} == {9}
 
 
 def test_a_run_that_diverged_fails_and_is_not_picked() -> None:
@@ -67,8 +73,8 @@ def test_a_run_that_diverged_fails_and_is_not_picked() -> None:
     broken = task(perf)
     assert broken.truths() == (1.0, 2.0, pytest.approx((1 + 3 + 3) / 3), 1.0), "one that diverged counts as the worst end"
     assert set(broken.regrets()) == {0.5, 0.0, 0.25}
-    assert {one.pick for one in games(broken, POLICIES["random"], runs=4)} <= {1, 2}
-    assert {one.pick for one in games(task(np.full((3, 2, 5), math.nan)), POLICIES["random"], runs=4)} <= {0, 1, 2}
+    assert {one.pick for one in games(broken, policy_of("random"), runs=4)} <= {1, 2}
+    assert {one.pick for one in games(task(np.full((3, 2, 5), math.nan)), policy_of("random"), runs=4)} <= {0, 1, 2}
 
 
 # what it costs
@@ -80,7 +86,7 @@ def test_no_policy_spends_more_than_it_was_given(runs: float, slots: int, name: 
     perf = ladder(40, noise=10.0, seed=seed)
     perf[::7, 1, 4:] = math.nan
     try:
-        (one,) = games(task(perf), POLICIES[name], runs=runs, slots=slots, repeat=1)
+        (one,) = games(task(perf), policy_of(name), runs=runs, slots=slots, repeat=1)
     except ConfigError:
         return  # a plan may refuse what is too little for it
     assert 0 < one.full_runs <= runs + 1e-6
@@ -89,7 +95,7 @@ def test_no_policy_spends_more_than_it_was_given(runs: float, slots: int, name: 
 
 def test_without_pruning_the_budget_is_spent_whole_and_slots_share_the_time() -> None:
     noisy = task(ladder(40, noise=5.0))
-    alone, together = (games(noisy, POLICIES["random"], runs=20, slots=slots, repeat=1)[0] for slots in (1, 4))
+    alone, together = (games(noisy, policy_of("random"), runs=20, slots=slots, repeat=1)[0] for slots in (1, 4))
     assert alone.full_runs == together.full_runs == 20
     assert 16 < alone.clock < 24
     assert alone.clock / 5 < together.clock < alone.clock / 2.5
@@ -97,7 +103,7 @@ def test_without_pruning_the_budget_is_spent_whole_and_slots_share_the_time() ->
 
 def test_a_pruner_lets_more_configurations_be_tried_at_the_same_cost() -> None:
     many = task(ladder(100, seeds=1))
-    asha, random_ = (games(many, POLICIES[name], runs=10, repeat=8) for name in ("asha", "random"))
+    asha, random_ = (games(many, policy_of(name), runs=10, repeat=8) for name in ("asha", "random"))
     assert np.mean([one.pick for one in asha]) > np.mean([one.pick for one in random_])
 
 
@@ -121,7 +127,7 @@ def test_the_references_that_wait_cost_what_their_definitions_say(name: str, run
 @pytest.mark.parametrize("name", NAMES)
 def test_the_seed_decides_everything_and_another_one_something(name: str) -> None:
     noisy = task(ladder(40, noise=10.0))
-    first, again, other = (games(noisy, POLICIES[name], runs=16, slots=3, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (games(noisy, policy_of(name), runs=16, slots=3, seed=seed) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
@@ -129,8 +135,8 @@ def test_the_seed_decides_everything_and_another_one_something(name: str) -> Non
 def test_processes_and_the_order_of_tasks_change_nothing(tmp_path: Path) -> None:
     tasks = [replace(task(ladder(12, noise=3.0, seed=seed)), name=f"task-{seed}") for seed in range(3)]
     game = Game(runs=5, slots=2, seed=0)
-    together = play_all(tasks, POLICIES["random"], game, repeat=2)
-    alone = [verdict for one in reversed(tasks) for verdict in play_all([one], POLICIES["random"], game, repeat=2)]
+    together = play_all(tasks, policy_of("random"), game, repeat=2)
+    alone = [verdict for one in reversed(tasks) for verdict in play_all([one], policy_of("random"), game, repeat=2)]
     assert together == alone[::-1]
 
 
@@ -335,7 +341,7 @@ def test_when_the_command_is_killed_its_processes_are_gone(tmp_path: Path) -> No
 
 def test_intervals_are_of_the_repetitions_and_of_the_tasks() -> None:
     tasks = [replace(task(ladder(30, noise=8.0, seed=seed)), name=f"task-{seed}") for seed in range(4)]
-    data = as_data([verdict for one in tasks for verdict in play_all([one], POLICIES["random"], Game(runs=4, slots=1, seed=0), repeat=6)])
+    data = as_data([verdict for one in tasks for verdict in play_all([one], policy_of("random"), Game(runs=4, slots=1, seed=0), repeat=6)])
     for name in ("regret_interval", "regret_interval_of_tasks"):
         low, high = data[name]
         assert low < data["mean_regret"] < high

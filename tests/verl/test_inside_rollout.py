@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from harness.inside.decoding import Decoder, Request, Sampling, Source
 from harness.inside.policies import character_tokenizer
 
+pytestmark = pytest.mark.verl
 GREEDY = Sampling(temperature=0)
 
 

@@ -13,6 +13,8 @@ import torch
 from harness.inside import log_probs
 from harness.inside.log_probs import log_probs_of
 
+pytestmark = pytest.mark.verl
+
 
 def row_by_row(logits_TV: torch.Tensor, labels_T: torch.Tensor) -> torch.Tensor:
     return torch.stack([row.float().log_softmax(-1)[label] for row, label in zip(logits_TV, labels_T, strict=True)])

@@ -16,6 +16,8 @@ from harness.inside.prepare import prepare
 sys.path.insert(0, str(Path(__file__).parents[2]))  # benchmarks are no part of what is installed
 from benchmarks.gpu.pangu import make_pangu
 
+pytestmark = pytest.mark.verl
+
 
 def test_a_llama_gives_the_logits_of_the_published_code_to_the_last_bit(tmp_path: Path) -> None:
     source, laid_out = tmp_path / "published", tmp_path / "policy"

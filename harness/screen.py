@@ -94,7 +94,7 @@ def _answer(status: StudyStatus, result: Result | None) -> RenderableType:
     if best.seed is not None and (result is None or not result.replicated):
         lines.append(Text(f"  with seed {best.seed}", style="dim"))
     notes = evidence(status, result)
-    return Group(*lines, *([Text()] if notes else []), *(Text(f"  {note}", style="yellow") for note in notes))
+    return Group(*lines, *([Text()] if notes else []), *(Padding(Text(note, style="yellow"), (0, 0, 0, 2)) for note in notes))
 
 
 def _title(status: StudyStatus, best: int, result: Result | None) -> Text:

@@ -209,6 +209,15 @@ def test_closing_gives_answer_ranking_failures_cost_and_next_commands(tmp_path, 
         assert command in text
 
 
+def test_a_note_that_is_longer_than_a_line_stays_under_itself(tmp_path):
+    study = StudyFactory(tmp_path)
+    study.ended(0, seed=1)
+    lines = rendered(closing(load_study(study.paths)), 30)
+    first = next(place for place, line in enumerate(lines) if "One seed each" in line)
+    assert [line[:3] for line in lines[first : first + 2]] == ["   ", "   "]
+    assert lines[first + 1].strip()
+
+
 def test_replicated_configurations_need_no_warning(tmp_path):
     study = StudyFactory(tmp_path)
     study.ended(0, seed=1, configuration="a")

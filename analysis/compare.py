@@ -116,11 +116,12 @@ def _verdict(found: Comparison) -> str:
         return "Nothing can be compared."
     ahead = found.names[1] if gain.mean > 0 else found.names[0]
     if gain.half_width is None:
-        return f"The best of {ahead} is better by {abs(gain.mean):.4g}; with one seed each nothing tells whether that is luck."
+        words = f"The best of {ahead} is better by {abs(gain.mean):.4g}" if gain.mean else "The best of both have the same value"
+        return f"{words}; where a study has one seed of each, nothing tells whether that is luck."
     sure = abs(gain.mean) > gain.half_width
-    words = "is better" if sure else "looks better, which may be luck,"
+    words = f"of {ahead} is better" if sure else f"of {ahead} looks better, which may be luck," if gain.mean else "of both differ"
     how = f"paired by the {gain.shared_seeds} seeds that both have" if gain.shared_seeds else "unpaired: Welch's"
-    return f"The best of {ahead} {words} by {abs(gain.mean):.4g} ± {gain.half_width:.2g} ({share(CONFIDENCE)} interval, {how})."
+    return f"The best {words} by {abs(gain.mean):.4g} ± {gain.half_width:.2g} ({share(CONFIDENCE)} interval, {how})."
 
 
 def _gain(first: StudyStatus, second: StudyStatus) -> Gain:

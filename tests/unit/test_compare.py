@@ -61,7 +61,7 @@ def test_a_gain_is_positive_where_the_second_is_better_whatever_the_direction(tm
 
 def test_one_seed_each_is_said_to_tell_nothing(tmp_path: Path) -> None:
     text = "\n".join(lines(compared(study(tmp_path, "one", [0.5]), study(tmp_path, "other", [0.6]))))
-    assert "The best of other is better by 0.1; with one seed each nothing tells whether that is luck." in text
+    assert "The best of other is better by 0.1; where a study has one seed of each, nothing tells whether that is luck." in text
 
 
 def test_studies_of_different_objectives_are_not_compared(tmp_path: Path) -> None:

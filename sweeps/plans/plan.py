@@ -56,7 +56,7 @@ class Standing:
         return self.reports[min(reached)] if reached else None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Terms:
     """The numbers of a study that its plan needs."""
 
@@ -76,7 +76,7 @@ class Terms:
         """The seeds that confirm: none is ever a tuning seed."""
         return self.seed + CONFIRMATION + index
 
-    @property
+    @cached_property
     def default_configuration(self) -> str | None:
         """What others are compared with: it is begun first, never stopped for its rank, and has each seed that the best one has."""
         return None if self.default is None else configuration_id(self.default)

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from analysis.report.space import domains
 from harness import comparison
 from harness.answer import estimate
+from harness.domains import domains
 from harness.dunnett import one_sided_point
 from harness.paths import StudyPaths
 from harness.result import CONFIDENCE, Estimate, is_candidate, values_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from harness import comparison
 from harness.comparison import Difference
 from harness.digest import numbers
+from harness.domains import domain_of
 from harness.result import CONFIDENCE, Estimate, Result, values_of
 from harness.status import StudyStatus
 from harness.trial_status import TrialStatus
@@ -58,7 +58,8 @@ def sentence(status: StudyStatus, result: Result | None) -> str:
     trials = default_trials(status)
     point = knob_line(status.record.defaults, short_names(status.record.knobs))
     if not trials:
-        outside = [knob for knob, value in status.record.defaults.items() if not _is_within(status.record.space.get(knob, ""), value)]
+        domains = {knob: domain_of(text) for knob, text in status.record.space.items()}
+        outside = [knob for knob, value in status.record.defaults.items() if (domain := domains.get(knob)) and not domain.holds(value)]
         if outside:
             return f"The default ({point}) was not run: a trial of it needs a wider range of {', '.join(outside)}, and {KEY}."
         return f"The default ({point}) was not run: {KEY} makes it a trial."
@@ -85,16 +86,6 @@ def _gain(found: Against, best: Estimate, who: str) -> str:
 def _estimate(status: StudyStatus, result: Result | None) -> Estimate | None:
     names = {trial.configuration or f"trial {trial.number}" for trial in default_trials(status)}
     return next((one for one in result.estimates if one.configuration in names), None) if result is not None else None
-
-
-def _is_within(space: str, value: Any) -> bool:
-    """Whether the distribution, in Optuna's JSON, holds the value; of one that cannot be read nobody says no."""
-    try:
-        attributes = json.loads(space)["attributes"]
-        choices, low, high = attributes.get("choices"), attributes.get("low"), attributes.get("high")
-        return value in choices if choices is not None else bool(low <= value <= high)
-    except (ValueError, KeyError, TypeError):
-        return True
 
 
 def _point(params: Mapping[str, Any]) -> dict[str, Any]:

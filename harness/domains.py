@@ -29,6 +29,9 @@ class Range:
         low, high, at = (math.log(one) for one in (self.low, self.high, value)) if self.log else (self.low, self.high, float(value))
         return (at - low) / (high - low) if high > low else 0.5
 
+    def holds(self, value: Any) -> bool:
+        return not isinstance(value, bool) and isinstance(value, int | float) and self.low <= value <= self.high
+
     def around(self, value: float) -> Range:
         """As wide as this one, with the value in its middle."""
         if self.log:
@@ -62,6 +65,9 @@ class Choices:
         found = next((index for index, one in enumerate(self.values) if one == value and type(one) is type(value)), None)
         return None if found is None else found / max(len(self.values) - 1, 1)
 
+    def holds(self, value: Any) -> bool:
+        return self.place(value) is not None
+
     def beyond(self, value: float) -> Choices:
         """Those near the value, and as many further ones on its other side: double or half, as the list itself goes."""
         step = self.values[-1] / self.values[-2] if value == self.values[-1] else self.values[0] / self.values[1]
@@ -79,11 +85,12 @@ Domain = Range | Choices
 
 def domains(space: Mapping[str, str], knobs: Sequence[str], points: Sequence[Mapping[str, Any]]) -> dict[str, Domain]:
     """Of each knob; of one whose record cannot be read, what its points span. A knob without any value is left out."""
-    found = {knob: _asked(space.get(knob, "")) or _spanned([point[knob] for point in points if knob in point]) for knob in knobs}
+    found = {knob: domain_of(space.get(knob, "")) or _spanned([point[knob] for point in points if knob in point]) for knob in knobs}
     return {knob: domain for knob, domain in found.items() if domain is not None}
 
 
-def _asked(text: str) -> Domain | None:
+def domain_of(text: str) -> Domain | None:
+    """Of one distribution; None where its record cannot be read."""
     try:
         record = json.loads(text)
         attributes = record["attributes"]

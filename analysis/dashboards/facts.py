@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from analysis.report.markdown import findings
 from harness import identity
 from harness.command import study_key
+from harness.domains import Range, domain_of
 from harness.metrics import MetricReader
 from harness.objective import matches_pattern
 from harness.paths import AttemptPaths, StudyPaths
@@ -119,9 +119,6 @@ def _matching(names: Iterable[str], objective: Objective) -> tuple[str, ...]:
 
 
 def _knobs(record: StudyRecord) -> tuple[Knob, ...]:
-    return tuple(Knob(name=name, log=_is_log(record.space.get(name, "{}"))) for name in record.knobs)
-
-
-def _is_log(distribution: str) -> bool:
-    """Optuna's JSON of a distribution says whether it is sampled on a logarithmic scale."""
-    return bool(json.loads(distribution).get("attributes", {}).get("log", False))
+    """Each with whether it was sampled on a logarithmic scale."""
+    domains = {name: domain_of(record.space.get(name, "")) for name in record.knobs}
+    return tuple(Knob(name=name, log=isinstance(domain, Range) and domain.log) for name, domain in domains.items())

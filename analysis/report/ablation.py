@@ -9,20 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy
 
 from analysis.report.facts import Configuration, Facts
-from analysis.report.space import Choices, Domain
 from analysis.report.surrogate import Joint, Surface
 from harness.against import KEY, Against, against_default, has_default
+from harness.domains import Choices, Domain
 from harness.result import CONFIDENCE
 
 LEAST = 10  # configurations with a value or a forecast, with fewer of which nothing is said
 MOST = 150  # evenly of more, the best and the default among them
-_WIDTH = 1.6449  # standard deviations on either side of a normal mean that hold it with the confidence of all intervals
-assert CONFIDENCE == 0.9
+_WIDTH = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)  # standard deviations on either side of a normal mean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +79,7 @@ def ablation(facts: Facts) -> Ablation | None:
 
 def _is_within(facts: Facts, point: Mapping[str, Any]) -> bool:
     """Whether each of its values lies in what was asked for: beyond, a model knows nothing."""
-    return all((place := domain.place(point.get(knob))) is not None and 0 <= place <= 1 for knob, domain in facts.domains.items())
+    return all(domain.holds(point.get(knob)) for knob, domain in facts.domains.items())
 
 
 def _why_not(known: int, *, differ: bool, within: bool, measured: bool) -> str:

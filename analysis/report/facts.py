@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from analysis.report.series import Series, read_series
-from analysis.report.space import Domain, domains
 from analysis.report.spans import Span, read_spans
 from harness.comparison import mean
+from harness.domains import Domain, domains
 from harness.forecast import Forecast, Whole, forecast
 from harness.paths import StudyPaths
 from harness.result import CONFIDENCE, Estimate, Result, is_candidate

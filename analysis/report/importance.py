@@ -15,7 +15,7 @@ from typing import Any
 import numpy
 
 from analysis.report.facts import Facts
-from analysis.report.space import Choices, Domain
+from harness.domains import Choices, Domain
 
 EVALUATOR = "PED-ANOVA"
 LEAST = 8  # configurations, with fewer of which nothing is said

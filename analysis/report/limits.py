@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from fnmatch import fnmatchcase
 
-from analysis.report.space import Choices, Domain, Range
+from harness.domains import Choices, Domain, Range
 
 _SHARES = (
     "*lam",

@@ -16,8 +16,8 @@ from analysis.report.facts import FEW_WHOLES, Facts, Standing
 from analysis.report.importance import Importance
 from analysis.report.limits import limits, within
 from analysis.report.series import shown_metrics
-from analysis.report.space import Choices, Domain, Range
 from harness.digest import failures, numbers
+from harness.domains import Choices, Domain, Range
 from harness.result import is_candidate
 from harness.types import TrialState
 from harness.wording import compact, share

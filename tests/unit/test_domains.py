@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from analysis.report.space import Choices, Range, domains
 from analysis.report.unresolved import _end
+from harness.domains import Choices, Domain, Range, domains
 
 LR = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 1e-06, "high": 0.001, "log": true}}'
 N = '{"name": "CategoricalDistribution", "attributes": {"choices": [8, 4, 16]}}'
@@ -68,3 +68,16 @@ def test_the_next_range_is_as_wide_with_the_best_in_its_middle() -> None:
 def test_the_next_choices_go_on_as_the_list_did() -> None:
     assert Choices(values=(4, 8, 16)).beyond(16).asked() == "choice(8,16,32)"
     assert Choices(values=(2, 4, 8)).beyond(2).asked() == "choice(1,2,4)"
+
+
+@pytest.mark.parametrize(
+    ("domain", "within", "beyond"),
+    [
+        (Range(low=1e-6, high=1e-4, log=True, whole=False), [1e-6, 1e-5, 1e-4], [9e-7, 1.1e-4, 0, -1.0, "1e-5", None, True]),
+        (Range(low=2, high=2, log=False, whole=True), [2], [1, 3]),
+        (Choices(values=(1, "a", None)), [1, "a", None], [True, 2, "b", 1.0]),
+    ],
+)
+def test_what_lies_within_is_of_its_kind_and_between_its_ends(domain: Domain, within: list[object], beyond: list[object]) -> None:
+    assert [value for value in within if not domain.holds(value)] == []
+    assert [value for value in beyond if domain.holds(value)] == []

@@ -16,9 +16,9 @@ from analysis.report.facts import Facts, Standing, read_facts
 from analysis.report.importance import importances
 from analysis.report.limits import limits, within
 from analysis.report.series import read_series, thinned
-from analysis.report.space import Choices, Domain, Range
 from analysis.report.unresolved import Doubt, Matter
 from harness import records
+from harness.domains import Choices, Domain, Range
 from harness.status import load_study
 from harness.types import GuardAction, GuardRecord, GuardVerdict, Objective, Role, Slot, TrialState
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from analysis.report.figures.figure import Layout, axis, number, text
-from analysis.report.space import Choices, Domain
+from harness.domains import Choices, Domain
 from harness.wording import compact
 
 

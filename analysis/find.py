@@ -41,6 +41,16 @@ def newest_study(outputs: Path) -> StudyPaths:
     return max(dated, key=lambda pair: pair[0])[1]
 
 
+def launched_record(study: StudyPaths) -> StudyRecord:
+    """The record of a study that a command began. Raises ConfigError for one that was made of runs of other making."""
+    record = records.read(study.record, StudyRecord)
+    if record.made_of:
+        raise ConfigError(
+            f"no command began study {record.name}, it was made of {record.made_of}; verl-sweep takes its knobs by verl's names"
+        )
+    return record
+
+
 def find_trial(study: StudyPaths, number: int) -> TrialPaths:
     """Raises ConfigError."""
     trial = study.trial(number)
